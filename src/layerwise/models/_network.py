@@ -1,0 +1,88 @@
+"""A network with all that is needed to run it on a sample."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Literal, final
+
+import torch
+from torch import Tensor, nn
+
+from layerwise.models._layers import Layers
+from layerwise.models._trace import trace
+
+Inputs = Tensor | Mapping[str, Tensor]
+"""A batch: a tensor `[n ...]`, or tensors by the names of the forward's arguments."""
+
+
+@final
+class Network:
+    """A network, how to feed it, and the list of its layers.
+
+    Build one with `layerwise.open`.
+
+    Args:
+        module: the network itself; it is never changed.
+        name: short name for tables and files.
+        modality: what one sample is: `image` (PIL), `text` (str) or `tensor`.
+        prepare: turns one sample into a tensor or a dict of tensors, without batch axis. It is
+            picklable, and its `repr` says all that it does.
+        collate: joins prepared samples into a batch.
+        example: a batch of one, for the traced forward.
+        card: what the network is, where its weights come from, what is known about them.
+        source: the words that open it again.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        name: str,
+        modality: Literal["image", "text", "tensor"],
+        prepare: Callable[[Any], Any],
+        collate: Callable[[Sequence[Any]], Inputs],
+        example: Inputs,
+        card: str = "",
+        source: str = "",
+    ) -> None:
+        self.module = module
+        self.name = name
+        self.modality = modality
+        self.prepare = prepare
+        self.collate = collate
+        self.example = example
+        self.card = card
+        self.source = source or name
+
+    def __call__(self, inputs: Inputs) -> Any:
+        """Run the module as it is; `read` in `layerwise.taps` is what restores and stops."""
+        return self.module(**inputs) if isinstance(inputs, Mapping) else self.module(inputs)
+
+    @cached_property
+    def layers(self) -> Layers:
+        """Every layer in the order of execution, from a traced forward of the example."""
+        return trace(self.module, self.example)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return next((p.device for p in self.module.parameters()), torch.device("cpu"))
+
+    @cached_property
+    def weights_hash(self) -> str:
+        """SHA-256 over names, types, shapes and bytes of all parameters and buffers."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.module.state_dict().items()):
+            tensor = value.detach().cpu().contiguous()
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    def batch(self, prepared: Sequence[Any]) -> Inputs:
+        """Join prepared samples into a batch on the network's device."""
+        inputs = self.collate(prepared)
+        if isinstance(inputs, Mapping):
+            return {name: value.to(self.device) for name, value in inputs.items()}
+        return inputs.to(self.device)

@@ -1,0 +1,89 @@
+"""What every test shares: seeds, threads, tolerances, real data, real weights, and claims.
+
+The annotations of the library are checked while the tests run: `--jaxtyping-packages` in
+`pyproject.toml` installs jaxtyping's import hook before the first import of `layerwise`.
+
+A claim is a property from a paper, measured on real weights or data. A test records its numbers
+with the fixture `claim`; when the run ends they stand in `build/claims.json`, one claim per line.
+`make claims` runs the suite and copies the file to `tests/claims.json`, which is committed: the
+table in the README and the documentation are drawn from it. An ordinary run changes nothing that
+git knows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+CLAIMS = ROOT / "build" / "claims.json"
+
+hypothesis.settings.register_profile("layerwise", deadline=None, derandomize=True, max_examples=25)
+hypothesis.settings.load_profile("layerwise")
+torch.set_num_threads(int(os.environ.get("LAYERWISE_THREADS", "0")) or min(4, os.cpu_count() or 1))
+
+_claims = pytest.StashKey[list[dict[str, Any]]]()
+
+
+@pytest.fixture(autouse=True)
+def _seed(request: pytest.FixtureRequest) -> None:
+    """Every test has its own seed, made from its name: the order of the tests changes nothing."""
+    seed = zlib.crc32(request.node.nodeid.encode())
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+@pytest.fixture(scope="session")
+def tolerance() -> Mapping[torch.dtype, dict[str, float]]:
+    """How close two equal computations must be: `assert_close(a, b, **tolerance[a.dtype])`."""
+    return {
+        torch.float64: {"rtol": 1e-9, "atol": 1e-11},
+        torch.float32: {"rtol": 1e-4, "atol": 1e-5},
+        torch.float16: {"rtol": 1e-2, "atol": 1e-3},
+        torch.bfloat16: {"rtol": 3e-2, "atol": 1e-2},
+    }
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder `../shared` beside the checkout, with small real data sets."""
+    if not SHARED.is_dir():
+        pytest.skip("no folder ../shared beside the checkout")
+    return SHARED
+
+
+@pytest.fixture
+def claim(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Record what a claim's test measured; the test itself asserts what holds."""
+
+    def record(*, paper: str, says: str, measured: Mapping[str, float], holds: bool) -> None:
+        numbers = {name: float(f"{value:.4g}") for name, value in sorted(measured.items())}
+        entry = {"paper": paper, "says": says, "holds": bool(holds), "measured": numbers}
+        request.config.stash.setdefault(_claims, []).append({**entry, "test": request.node.nodeid})
+
+    return record
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    fresh = session.config.stash.get(_claims, [])
+    if not fresh:
+        return
+    known = json.loads(CLAIMS.read_text()) if CLAIMS.exists() else []
+    ran = {entry["test"] for entry in fresh}
+    kept = [entry for entry in known if entry["test"] not in ran]
+    rows = sorted(kept + fresh, key=lambda entry: (entry["paper"], entry["test"], entry["says"]))
+    CLAIMS.parent.mkdir(exist_ok=True)
+    lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in rows)
+    CLAIMS.write_text(f"[\n{lines}\n]\n")

@@ -1,0 +1,33 @@
+"""`layerwise list`: the catalogue of methods."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from layerwise._catalogue import catalogue, search
+from layerwise.cli._options import Json
+from layerwise.cli._output import say_json, say_table
+from layerwise.errors import unknown
+
+
+def list_methods(
+    *,
+    room: Annotated[str, typer.Option(help="Only the methods of this room.")] = "",
+    words: Annotated[str, typer.Option("--search", help="Only what matches, best first.")] = "",
+    as_json: Json = False,
+) -> None:
+    """List the methods, each with the paper it comes from."""
+    entries = catalogue()
+    rooms = sorted({entry.room for entry in entries})
+    if room and room not in rooms:
+        raise unknown("room", room, rooms)
+    chosen = tuple(entry for entry in entries if room in ("", entry.room))
+    chosen = search(words, chosen) if words else chosen
+    if as_json:
+        say_json([asdict(entry) for entry in chosen])
+        return
+    rows = ((f"{e.room}.{e.name}", str(e.year), e.title, e.summary) for e in chosen)
+    say_table(("method", "year>", "paper", "what it does"), rows)

@@ -1,0 +1,70 @@
+"""What a command prints: results to standard output, notes and progress to standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeRemainingColumn
+from rich.table import Table
+
+# A pipe has no width: whatever reads it gets whole lines.
+_PIPED = 100_000
+
+Report = Callable[[str, int, int], None]
+"""Called by long work as `report(stage, done, total)`."""
+
+
+def note(text: str) -> None:
+    """Say something to the person at the terminal that is not part of the result."""
+    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(text)
+
+
+def say(text: str) -> None:
+    """Print a line of the result."""
+    Console(soft_wrap=True, highlight=False, markup=False).print(text)
+
+
+def say_json(value: Any) -> None:
+    """Print the whole result for a program."""
+    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")
+
+
+def say_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table; a column whose title ends in `>` stands flush right.
+
+    In a terminal the first columns wrap rather than lose letters; in a pipe nothing wraps.
+    """
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, markup=False, width=_PIPED)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for title in columns:
+        right = title.endswith(">")
+        table.add_column(
+            title.rstrip(">"), justify="right" if right else "left", no_wrap=right, overflow="fold"
+        )
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+@contextmanager
+def progress() -> Iterator[Report]:
+    """Show a bar for each stage of long work, where somebody can see it."""
+    console = Console(stderr=True)
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        stages: dict[str, TaskID] = {}
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in stages:
+                stages[stage] = bars.add_task(stage)
+            bars.update(stages[stage], completed=done, total=total or None)
+
+        yield report

@@ -22,8 +22,8 @@ def _python(code: str) -> str:
 
 def test_importing_the_library_imports_nothing_but_python() -> None:
     code = (
-        "import sys; import layerwise;"
-        "print({m.split('.')[0] for m in sys.modules} - sys.stdlib_module_names - {'__main__'})"
+        "import sys; before = set(sys.modules); import layerwise;"
+        "print({m.split('.')[0] for m in set(sys.modules) - before} - sys.stdlib_module_names)"
     )
     assert _python(code) == "{'layerwise'}"
 

@@ -72,6 +72,8 @@ class Layer:
         flops_before: floating-point operations of one sample up to the layer's output.
         share: share of the forward's time that the layer takes, 0 to 1.
         share_before: share of the forward's time gone once the layer's output exists.
+        overwritten: whether something later changes its output in place, so that it is copied.
+        direct: whether its `forward` is called without going through the module's hooks.
     """
 
     name: str
@@ -88,6 +90,8 @@ class Layer:
     flops_before: int
     share: float
     share_before: float
+    overwritten: bool = False
+    direct: bool = False
 
     @property
     def width(self) -> int:

@@ -1,0 +1,189 @@
+"""The list of a network's layers, and the patterns that pick some of them."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import final, overload
+
+from layerwise.errors import LayerwiseError, unknown
+from layerwise.models._address import Address
+from layerwise.models._layer import Layer
+
+_BLOCK_LEVEL = ("stem", "block", "final")
+
+
+@final
+class Layers(Sequence[Layer]):
+    """Every layer of a network in the order of execution.
+
+    Patterns, joined by commas: an address; a glob, where `*` is one step of a path and `**` any
+    number; `re:` and a regular expression; `50%`, the block nearest to that depth;
+    `blocks[3:9]`, a range of blocks, or of the members of any module list by its path; `kind:` and
+    a kind; and the words `blocks` (stem, blocks and final norm), `stages` and `all`.
+
+    Args:
+        listed: what flows out of the modules, in order.
+        inward: what flows into them, by address.
+        aliases: every name of every module, with the name it is listed under.
+        silent: modules that did not run, with the reason.
+    """
+
+    def __init__(
+        self,
+        listed: Iterable[Layer],
+        inward: Mapping[str, Layer] | None = None,
+        aliases: Mapping[str, str] | None = None,
+        silent: Mapping[str, str] | None = None,
+    ) -> None:
+        self._listed = tuple(listed)
+        self._inward = dict(inward or {})
+        self._aliases = dict(aliases or {})
+        self.silent = dict(silent or {})
+        self._by_name = {layer.name: layer for layer in self._listed} | self._inward
+        self._by_module: dict[tuple[str, bool], list[Layer]] = {}
+        for name, layer in self._by_name.items():
+            address = Address.parse(name)
+            assert address is not None
+            self._by_module.setdefault((address.module, address.inward), []).append(layer)
+
+    def __len__(self) -> int:
+        return len(self._listed)
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self._listed)
+
+    @overload
+    def __getitem__(self, index: int) -> Layer: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Layer]: ...
+    @overload
+    def __getitem__(self, index: str) -> Layer: ...
+    def __getitem__(self, index: int | slice | str) -> Layer | Sequence[Layer]:
+        return self.find(index) if isinstance(index, str) else self._listed[index]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All addresses, in order."""
+        return tuple(layer.name for layer in self._listed)
+
+    def find(self, address: str) -> Layer:
+        """The layer at one address.
+
+        Raises:
+            LayerwiseError: there is none, it did not run, or the address fits several tensors.
+        """
+        if address in self._by_name:
+            return self._by_name[address]
+        parsed = Address.parse(address)
+        if parsed is None:
+            raise unknown("layer", address, self.names)
+        parsed = replace(parsed, module=self._aliases.get(parsed.module, parsed.module))
+        if str(parsed) in self._by_name:
+            return self._by_name[str(parsed)]
+        if parsed.module in self.silent:
+            raise LayerwiseError(
+                f"layer {address!r} cannot be read: {self.silent[parsed.module]}"
+            )
+        found = self._matching(parsed)
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            raise unknown("layer", address, self.names)
+        choices = ", ".join(f"{layer.name} {list(layer.shape)}" for layer in found[:12])
+        raise LayerwiseError(f"{address!r} could be {len(found)} tensors; say which: {choices}")
+
+    def select(self, pattern: str | Iterable[str]) -> tuple[Layer, ...]:
+        """Layers that a pattern, or any of several, picks, in the order of execution.
+
+        Raises:
+            LayerwiseError: nothing matches; the nearest names are listed.
+        """
+        patterns = [pattern] if isinstance(pattern, str) else list(pattern)
+        found: dict[str, Layer] = {}
+        for part in [piece for text in patterns for piece in _pieces(text)]:
+            for layer in self._select(part):
+                found[layer.name] = layer
+        if not found:
+            raise LayerwiseError("no layer was asked for; give an address, a pattern or 'blocks'")
+        return tuple(sorted(found.values(), key=lambda layer: layer.position))
+
+    def _select(self, pattern: str) -> Sequence[Layer]:
+        if pattern == "all":
+            return self._listed
+        if pattern == "blocks":
+            return [layer for layer in self._listed if layer.kind in _BLOCK_LEVEL]
+        if pattern == "stages":
+            return self._kind("stage") or self._kind("block")
+        if pattern.startswith("kind:"):
+            return self._kind(pattern[5:]) or self._nothing(pattern)
+        if pattern.startswith("re:"):
+            return self._expression(pattern)
+        if pattern.endswith("%"):
+            return [self._depth(pattern)]
+        ranged = re.fullmatch(r"(.+)\[(-?\d*):(-?\d*)\]", pattern)
+        if ranged:
+            return self._range(*ranged.groups()) or self._nothing(pattern)
+        if any(sign in pattern for sign in "*?"):
+            return self._glob(pattern)
+        return [self.find(pattern)]
+
+    def _kind(self, kind: str) -> list[Layer]:
+        return [layer for layer in self._listed if layer.kind == kind]
+
+    def _nothing(self, pattern: str) -> list[Layer]:
+        if pattern.startswith("kind:"):
+            raise unknown("kind of layer", pattern[5:], sorted({la.kind for la in self._listed}))
+        plain = re.sub(r"[*?\[\]:\\^$()+|]|re:", "", pattern)
+        error = unknown("layer", plain, self.names)
+        raise LayerwiseError(f"pattern {pattern!r} matches nothing: {error}")
+
+    def _expression(self, pattern: str) -> list[Layer]:
+        try:
+            expression = re.compile(pattern[3:])
+        except re.error as error:
+            raise LayerwiseError(f"{pattern!r} is no regular expression: {error}") from error
+        found = [layer for layer in self._listed if expression.fullmatch(layer.name)]
+        return found or self._nothing(pattern)
+
+    def _glob(self, pattern: str) -> list[Layer]:
+        steps = fnmatch.translate(pattern.replace("**", "\0").replace("*", "\1"))
+        expression = re.compile(steps.replace("\\\0", ".*").replace("\0", ".*").replace("\1", "[^.]*"))
+        found = [layer for layer in self._listed if expression.match(layer.name)]
+        return found or self._nothing(pattern)
+
+    def _depth(self, pattern: str) -> Layer:
+        blocks = self._kind("block")
+        try:
+            depth = float(pattern[:-1]) / 100
+        except ValueError as error:
+            raise LayerwiseError(f"{pattern!r} is no depth; write '50%'") from error
+        if not 0 <= depth <= 1:
+            raise LayerwiseError(f"depth {pattern!r} is outside 0% to 100%")
+        return blocks[round(depth * (len(blocks) - 1))]
+
+    def _range(self, path: str, start: str, stop: str) -> list[Layer]:
+        members = self._kind("block") if path == "blocks" else self._members(path)
+        return members[slice(int(start) if start else None, int(stop) if stop else None)]
+
+    def _members(self, path: str) -> list[Layer]:
+        numbered = re.compile(re.escape(path) + r"\.\d+(\[.*\])?")
+        return [layer for layer in self._listed if numbered.fullmatch(layer.name)]
+
+    def _matching(self, wanted: Address) -> list[Layer]:
+        found = []
+        for layer in self._by_module.get((wanted.module, wanted.inward), ()):
+            address = Address.parse(layer.name)
+            assert address is not None
+            call = wanted.call in (None, address.call) or (wanted.call == 1 and not address.call)
+            if call and address.path[: len(wanted.path)] == wanted.path:
+                found.append(layer)
+        return found
+
+
+def _pieces(text: str) -> list[str]:
+    if text.startswith("re:"):
+        return [text]
+    return [piece.strip() for piece in text.split(",") if piece.strip()]

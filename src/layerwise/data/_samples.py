@@ -1,4 +1,4 @@
-"""What the rest of the library knows of data: named samples, their targets, and what was set aside."""
+"""What the other rooms know of data: named samples, their targets, and what was set aside."""
 
 from __future__ import annotations
 
@@ -77,6 +77,7 @@ class Samples:
         targets: by name.
         split: `n` words `train`, `validation` or `test` where the data say so.
         set_aside: what was already left out while opening.
+        notes: how the source was understood where that had to be found out, a line each.
     """
 
     modality: Modality
@@ -88,6 +89,7 @@ class Samples:
     targets: Mapping[str, Target] = field(default_factory=dict)
     split: tuple[str, ...] | None = None
     set_aside: tuple[SetAside, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from layerwise._catalogue import catalogue, search
-from layerwise.cli._options import Json
+from layerwise.cli import _options as option
 from layerwise.cli._output import say_json, say_table
 from layerwise.errors import unknown
 
@@ -17,7 +17,7 @@ def list_methods(
     *,
     room: Annotated[str, typer.Option(help="Only the methods of this room.")] = "",
     words: Annotated[str, typer.Option("--search", help="Only what matches, best first.")] = "",
-    as_json: Json = False,
+    as_json: option.Json = False,
 ) -> None:
     """List the methods, each with the paper it comes from."""
     entries = catalogue()

@@ -17,7 +17,12 @@ from typer.core import TyperGroup
 
 import layerwise
 from layerwise.cli._allocator import keep_freed_memory
+from layerwise.cli._atlas import survey
+from layerwise.cli._demo import demo
+from layerwise.cli._extract import extract
+from layerwise.cli._layers import list_layers
 from layerwise.cli._list import list_methods
+from layerwise.cli._networks import list_networks
 from layerwise.cli._output import note
 from layerwise.cli._threads import settle_threads
 from layerwise.errors import LayerwiseError
@@ -71,7 +76,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("networks")(list_networks)
+app.command("layers")(list_layers)
+app.command("atlas")(survey)
+app.command("extract")(extract)
 app.command("list")(list_methods)
+app.command("demo")(demo)
 
 
 def _version(asked: bool) -> bool:

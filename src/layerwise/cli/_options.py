@@ -10,19 +10,35 @@ import typer
 Data = Annotated[
     str,
     typer.Argument(
-        help="Image folder or zip, table (csv, parquet, jsonl), text, array, `photos` or `docs`."
+        help="Folder of pictures or zip of one, table (csv, parquet, jsonl), text file, array "
+        "(npy, pt), `photos` or `docs`."
     ),
 ]
 Network = Annotated[
-    str, typer.Argument(help="Name of a starter network, `timm:NAME`, `hf:NAME` or a path.")
+    str, typer.Argument(help="A name from `layerwise networks`, `timm:NAME` or `hf:NAME`.")
 ]
 Networks = Annotated[
-    list[str], typer.Option("--network", "-n", help="Network to survey; may be repeated.")
+    list[str], typer.Option("--network", "-n", help="Network; atlas takes several.")
 ]
+OneNetwork = Annotated[str, typer.Option("--network", "-n", help="Network; atlas takes several.")]
 Targets = Annotated[
     list[str] | None, typer.Option("--target", "-t", help="What to read off; may be repeated.")
 ]
-Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")]
+Layers = Annotated[
+    str, typer.Option("--layers", "-l", help="Address or pattern: `blocks`, `all`, `blocks[3:9]`.")
+]
+PathColumn = Annotated[
+    str | None, typer.Option("--path-column", help="Column of a table that holds paths.")
+]
+TextColumn = Annotated[
+    str | None, typer.Option("--text-column", help="Column of a table that holds texts.")
+]
+SplitColumn = Annotated[
+    str | None, typer.Option("--split-column", help="Column that says train, validation or test.")
+]
+GroupColumn = Annotated[
+    str | None, typer.Option("--group-column", help="Column of what stays on one side of a split.")
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Start of all randomness.")]
 Device = Annotated[str, typer.Option("--device", help="`auto`, `cpu`, `cuda`, `cuda:1` or `mps`.")]
 Limit = Annotated[
@@ -31,3 +47,4 @@ Limit = Annotated[
 Json = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON; notes go to standard error.")
 ]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder that the result is written to.")]

@@ -68,3 +68,16 @@ def progress() -> Iterator[Report]:
             bars.update(stages[stage], completed=done, total=total or None)
 
         yield report
+
+
+def counted(number: float) -> str:
+    """A count with three digits and a letter for thousands, millions and so on.
+
+    Example:
+        >>> counted(1_234_567), counted(950), counted(0)
+        ('1.23M', '950', '0')
+    """
+    for letter, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            return f"{number / size:.3g}{letter}"
+    return f"{number:.0f}"

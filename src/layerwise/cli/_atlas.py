@@ -1,0 +1,95 @@
+"""`layerwise atlas`: the main job, from data and networks to a ranked answer and a page."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from layerwise.cli import _options as option
+from layerwise.cli._output import note, progress, say, say_json, say_table
+
+if TYPE_CHECKING:
+    from layerwise.atlas import Atlas
+
+_COLUMNS = ("target", "layer", "readout", "test>", "last layer>", "cheapest as good")
+
+
+def survey(
+    data: option.Data,
+    *,
+    networks: option.Networks,
+    out: option.Out,
+    targets: option.Targets = None,
+    path_column: option.PathColumn = None,
+    text_column: option.TextColumn = None,
+    split_column: option.SplitColumn = None,
+    group_column: option.GroupColumn = None,
+    seed: option.Seed = 0,
+    device: option.Device = "auto",
+    limit: option.Limit = None,
+    as_json: option.Json = False,
+) -> None:
+    """Rank the layers of networks on your data, and write a page that opens offline."""
+    from layerwise import atlas, models, report
+    from layerwise import data as room
+
+    samples = room.open(
+        data,
+        targets=targets,
+        path_column=path_column,
+        text_column=text_column,
+        split_column=split_column,
+        group_column=group_column,
+        limit=limit,
+        seed=seed,
+    )
+    opened = [models.open(name) for name in networks]
+    with progress() as show:
+        found = atlas.survey(
+            opened,
+            samples,
+            targets=targets,
+            out=out,
+            seeds=(seed, seed + 1, seed + 2),
+            device=device,
+            progress=show,
+            command=shlex.join(["layerwise", *sys.argv[1:]]),
+        )
+    page = report.write(found, out)
+    _notes(found)
+    if as_json:
+        say_json({"page": str(page), "choices": [asdict(choice) for choice in found.choices]})
+    else:
+        _answer(found, page)
+
+
+def _notes(atlas: Atlas) -> None:
+    for name, samples in atlas.provenance.reused.items():
+        note(f"reused the features of {samples} samples of {name}")
+    for name, reason in atlas.set_aside[:10]:
+        note(f"set aside {name}: {reason}")
+    if len(atlas.set_aside) > 10:
+        note(f"set aside {len(atlas.set_aside) - 10} more; the page lists them")
+
+
+def _answer(atlas: Atlas, page: Path) -> None:
+    say_table(
+        _COLUMNS,
+        (
+            (
+                choice.target,
+                f"{choice.best.network} {choice.best.layer}",
+                f"{choice.best.pooling}, {choice.best.readout}",
+                f"{choice.best.test:.3f}",
+                f"{choice.last.test:.3f}",
+                f"{choice.cheapest.network} {choice.cheapest.layer}",
+            )
+            for choice in atlas.choices
+        ),
+    )
+    for choice in atlas.choices:
+        say(f"\n{choice.target}: {choice.words}")
+    say(f"\nThe page: {page}")

@@ -41,7 +41,9 @@ def is_compiled_wrapper(module: nn.Module) -> bool:
 
 
 @contextmanager
-def listening(module: nn.Module, *, enter: Enter | None, exit: Exit, direct: bool) -> Iterator[None]:  # noqa: A002
+def listening(
+    module: nn.Module, *, enter: Enter | None, exit: Exit, direct: bool
+) -> Iterator[None]:  # noqa: A002
     """Call `enter` before and `exit` after every run of a module, and leave no hook behind.
 
     Args:
@@ -133,7 +135,9 @@ def run(root: nn.Module, inputs: Tensor | Mapping[str, Tensor]) -> Any:
 def usable(inputs: Tensor | Mapping[str, Tensor]) -> Tensor | dict[str, Tensor]:
     """The same batch, free of inference mode, which would refuse changes in place."""
     if isinstance(inputs, Mapping):
-        return {name: value.clone() if value.is_inference() else value for name, value in inputs.items()}
+        return {
+            name: value.clone() if value.is_inference() else value for name, value in inputs.items()
+        }
     return inputs.clone() if inputs.is_inference() else inputs
 
 

@@ -42,6 +42,14 @@ class Layout:
         tokens = output.permute(self.batch, *rest, self.channel)
         return tokens if tokens.ndim == 3 else tokens.flatten(1, -2)
 
+    def original(self, standard: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Bring a standard form back to how the module gave it, with `shape`. A view."""
+        rest = [a for a in range(len(shape)) if a not in (self.batch, self.channel)]
+        last = self.form == "tokens"
+        order = [self.batch, *rest, self.channel] if last else [self.batch, self.channel, *rest]
+        unfolded = standard.reshape([shape[axis] for axis in order])
+        return unfolded.permute([order.index(axis) for axis in range(len(shape))])
+
     def tokens(self, standard: Tensor) -> Tensor:
         """Bring the standard form into tokens `[n t d]`: places first, channels last. A view."""
         if self.form == "vector":
@@ -106,5 +114,7 @@ class Layer:
             LayerwiseError: the evidence did not decide it.
         """
         if self.layout is None:
-            raise LayerwiseError(f"layer {self.name!r} cannot be read in a known form: {self.doubt}")
+            raise LayerwiseError(
+                f"layer {self.name!r} cannot be read in a known form: {self.doubt}"
+            )
         return self.layout

@@ -84,9 +84,7 @@ class Layers(Sequence[Layer]):
         if str(parsed) in self._by_name:
             return self._by_name[str(parsed)]
         if parsed.module in self.silent:
-            raise LayerwiseError(
-                f"layer {address!r} cannot be read: {self.silent[parsed.module]}"
-            )
+            raise LayerwiseError(f"layer {address!r} cannot be read: {self.silent[parsed.module]}")
         found = self._matching(parsed)
         if len(found) == 1:
             return found[0]
@@ -94,6 +92,22 @@ class Layers(Sequence[Layer]):
             raise unknown("layer", address, self.names)
         choices = ", ".join(f"{layer.name} {list(layer.shape)}" for layer in found[:12])
         raise LayerwiseError(f"{address!r} could be {len(found)} tensors; say which: {choices}")
+
+    def entry(self, layer: Layer) -> Layer:
+        """What flows into a layer in the shape in which it flows out, for skipping it.
+
+        Raises:
+            LayerwiseError: nothing of that shape flows in.
+        """
+        address = Address.parse(layer.name)
+        assert address is not None
+        for inner in self._matching(replace(address, inward=True, path=())):
+            if inner.shape == layer.shape:
+                return inner
+        raise LayerwiseError(
+            f"layer {layer.name!r} cannot be skipped: it gives {list(layer.shape)}, and nothing of "
+            f"that shape flows in"
+        )
 
     def select(self, pattern: str | Iterable[str]) -> tuple[Layer, ...]:
         """Layers that a pattern, or any of several, picks, in the order of execution.
@@ -150,7 +164,9 @@ class Layers(Sequence[Layer]):
 
     def _glob(self, pattern: str) -> list[Layer]:
         steps = fnmatch.translate(pattern.replace("**", "\0").replace("*", "\1"))
-        expression = re.compile(steps.replace("\\\0", ".*").replace("\0", ".*").replace("\1", "[^.]*"))
+        expression = re.compile(
+            steps.replace("\\\0", ".*").replace("\0", ".*").replace("\1", "[^.]*")
+        )
         found = [layer for layer in self._listed if expression.match(layer.name)]
         return found or self._nothing(pattern)
 

@@ -82,6 +82,9 @@ def _channel(evidence: Evidence, rest: list[int]) -> tuple[int | None, str]:
         if len(fixed) == 1:
             return fixed[0], ""
         rest = fixed or rest
+    long = [axis for axis in rest if two[axis] > 1]
+    if len(long) == 1:
+        return long[0], ""
     if evidence.hint in rest:
         return evidence.hint, ""
     named = [axis for axis in rest if two[axis] in evidence.widths]

@@ -1,0 +1,120 @@
+"""Reading layers: just the values of the bare forward, and nothing run that was not needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from layerwise.features import Features
+from layerwise.features.laws import Pooling
+from layerwise.models import Layer, Network
+from layerwise.models._hooks import at_rest, usable
+from layerwise.taps._tap import Enough, tap
+
+Inputs = Tensor | Mapping[str, Tensor]
+
+
+def read(network: Network, inputs: Inputs, layers: str | Iterable[str] = "blocks") -> Features:
+    """Run a batch and keep what flows out of some layers.
+
+    The values are those of the bare forward in evaluation mode, bit for bit: what the network
+    changes in place later is copied first, compiled parts run eagerly. The forward stops after the
+    last layer asked for. No graph is kept; modes, flags, hooks and random states are as before.
+
+    Args:
+        network: the network.
+        inputs: a batch, as `network.batch` makes it.
+        layers: addresses or patterns.
+
+    Returns:
+        One tensor a layer, in its standard form.
+
+    Raises:
+        LayerwiseError: no such layer, or one whose axes nobody can vouch for.
+
+    Example:
+        >>> import torch, layerwise
+        >>> module = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(inplace=True))
+        >>> network = layerwise.open(module, example=torch.zeros(1, 3, 9, 9))
+        >>> inputs = torch.randn(2, 3, 9, 9)
+        >>> read(network, inputs, "0")["0"].equal(module[0](inputs))
+        True
+    """
+    chosen = network.layers.select(layers)
+    copied = {layer.name for layer in chosen if layer.overwritten}
+    values, versions = _raw(network, inputs, chosen, copied)
+    late = {n for n, v in values.items() if n not in copied and versions[n] != _version(v)}
+    if late:  # the example did not show it, these inputs do
+        values, _ = _raw(network, inputs, chosen, copied | late)
+    return Features({layer.name: layer.sure.standard(values[layer.name]) for layer in chosen})
+
+
+def pool(
+    network: Network,
+    inputs: Inputs,
+    layers: str | Iterable[str],
+    poolings: Mapping[str, Sequence[Pooling]] | Sequence[Pooling],
+) -> dict[tuple[str, str], Tensor]:
+    """Run a batch and keep pooled outputs only, made the moment they flow by.
+
+    Memory stays at that of the bare forward: no output outlives its turn.
+
+    Args:
+        network: the network.
+        inputs: a batch, with `attention_mask` where samples are padded.
+        layers: addresses or patterns.
+        poolings: for every layer, or for each by its address.
+
+    Returns:
+        `[n d]` in float32 or wider, by the layer's address and the pooling's name.
+    """
+    chosen = network.layers.select(layers)
+    pooled: dict[tuple[str, str], Tensor] = {}
+    mask = inputs.get("attention_mask") if isinstance(inputs, Mapping) else None
+
+    def receive(layer: Layer, value: Tensor) -> None:
+        layout = layer.sure
+        tokens = layout.tokens(layout.standard(value))
+        places = tokens[:, layout.prefix :]
+        real = mask.bool() if mask is not None and mask.shape == tokens.shape[:2] else None
+        wanted = poolings[layer.name] if isinstance(poolings, Mapping) else poolings
+        for pooling in wanted:
+            seen = tokens if pooling.name == "first" else places
+            pooled[layer.name, pooling.name] = pooling(seen, real)
+
+    _forward(network, inputs, [layer.name for layer in chosen], receive)
+    return pooled
+
+
+def _raw(
+    network: Network, inputs: Inputs, layers: Sequence[Layer], copied: set[str]
+) -> tuple[dict[str, Tensor], dict[str, int | None]]:
+    values: dict[str, Tensor] = {}
+    versions: dict[str, int | None] = {}
+
+    def receive(layer: Layer, value: Tensor) -> None:
+        kept = value.clone() if layer.name in copied or value.is_inference() else value
+        values[layer.name], versions[layer.name] = kept, _version(kept)
+
+    _forward(network, inputs, [layer.name for layer in layers], receive)
+    return values, versions
+
+
+def _forward(
+    network: Network,
+    inputs: Inputs,
+    layers: Sequence[str],
+    receive: Callable[[Layer, Tensor], None],
+) -> None:
+    with at_rest(network.module), tap(network, layers, receive, stop=True) as seen:
+        try:
+            network(usable(inputs))
+        except Enough:
+            return
+    seen.require_all()
+
+
+def _version(value: Tensor) -> int | None:
+    return None if value.is_inference() else value._version

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import final
 
 from torch import nn
@@ -130,7 +131,7 @@ class _Search:
     def _chained(self, units: list[Call], heavy: list[Call]) -> bool:
         """Whether every heavy unit takes what flowed on from the one before, and only that."""
         earlier: set[object] = set()
-        for before, after in zip(heavy, heavy[1:], strict=False):
+        for before, after in pairwise(heavy):
             between = [call for call in units if before.began <= call.began < after.began]
             given = _places(flow for call in between for flow in call.outputs)
             taken = _places(after.inputs)
@@ -158,14 +159,14 @@ class _Search:
         """Cut a chain where words are embedded anew: an encoder and a decoder are two streams."""
         words = [c.began for c in outside if isinstance(self.modules[c.module], nn.Embedding)]
         streams = [group[:1]]
-        for before, after in zip(group, group[1:], strict=False):
+        for before, after in pairwise(group):
             if any(before.ended < began < after.began for began in words):
                 streams.append([])
             streams[-1].append(after)
         return streams
 
     def _leaf_chain(self) -> list[Call]:
-        """Plain chains of leaves: each weight layer, read after the norms and activations it has."""
+        """Plain chains of leaves: each weight layer, read after its norms and activations."""
         chain: list[Call] = []
         open_group = False
         for call in sorted(self.calls, key=lambda call: call.ended):

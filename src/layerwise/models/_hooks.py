@@ -42,19 +42,19 @@ def is_compiled_wrapper(module: nn.Module) -> bool:
 
 @contextmanager
 def listening(
-    module: nn.Module, *, enter: Enter | None, exit: Exit, direct: bool
-) -> Iterator[None]:  # noqa: A002
-    """Call `enter` before and `exit` after every run of a module, and leave no hook behind.
+    module: nn.Module, *, enter: Enter | None, leave: Exit, direct: bool
+) -> Iterator[None]:
+    """Call `enter` before and `leave` after every run of a module, and leave no hook behind.
 
     Args:
         module: what to listen to.
         enter: gets positional and keyword arguments, may return others.
-        exit: gets the output, may return another.
+        leave: gets the output, may return another.
         direct: wrap the instance's `forward`, for modules that are not run through a call.
     """
     with ExitStack() as stack:
         if direct:
-            stack.enter_context(_wrapped_forward(module, enter, exit))
+            stack.enter_context(_wrapped_forward(module, enter, leave))
         else:
             if enter is not None:
                 before = enter
@@ -62,12 +62,12 @@ def listening(
                     lambda _, args, kwargs: before(args, kwargs), with_kwargs=True
                 )
                 stack.callback(hook.remove)
-            stack.callback(module.register_forward_hook(lambda _, __, out: exit(out)).remove)
+            stack.callback(module.register_forward_hook(lambda _, __, out: leave(out)).remove)
         yield
 
 
 @contextmanager
-def _wrapped_forward(module: nn.Module, enter: Enter | None, exit: Exit) -> Iterator[None]:  # noqa: A002
+def _wrapped_forward(module: nn.Module, enter: Enter | None, leave: Exit) -> Iterator[None]:
     own = module.__dict__.get("forward")
     original = module.forward
 
@@ -75,7 +75,7 @@ def _wrapped_forward(module: nn.Module, enter: Enter | None, exit: Exit) -> Iter
         changed = enter(args, kwargs) if enter is not None else None
         args, kwargs = changed or (args, kwargs)
         output = original(*args, **kwargs)
-        other = exit(output)
+        other = leave(output)
         return output if other is None else other
 
     module.__dict__["forward"] = forward
@@ -109,13 +109,13 @@ def at_rest(root: nn.Module) -> Iterator[None]:
 def unchanged_random_state(root: nn.Module) -> Iterator[None]:
     """Put the global random states of torch, NumPy and Python back afterwards."""
     devices = {p.device.index for p in root.parameters() if p.device.type == "cuda"}
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=sorted(devices)):
         try:
             yield
         finally:
             random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002
+            np.random.set_state(numpy)
 
 
 def eager(root: nn.Module) -> AbstractContextManager[Any]:

@@ -34,8 +34,9 @@ class Flow:
     def of(cls, path: Path, tensor: Tensor, *, keep: bool) -> Flow:
         """Note a tensor; `keep` holds on to it, so that its place is not given away."""
         version = None if tensor.is_inference() else tensor._version
-        place = (tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tuple(tensor.shape))
-        return cls(path, tuple(tensor.shape), place, tensor if keep else None, version)
+        memory, offset = tensor.untyped_storage().data_ptr(), int(tensor.storage_offset())
+        shape = tuple(tensor.shape)
+        return cls(path, shape, (memory, offset, shape), tensor if keep else None, version)
 
     @property
     def overwritten(self) -> bool:
@@ -87,7 +88,7 @@ def record(
         keep: hold on to all tensors, so that identity and later changes can be told.
         flops: count floating-point operations, which takes longer.
     """
-    from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415
+    from torch.utils.flop_counter import FlopCounterMode
 
     counter = FlopCounterMode(display=False)
     clock = _clock(root)
@@ -97,7 +98,7 @@ def record(
         for name, module in unique(named_modules(root).items()).items():
             listener = ledger.listener(name)
             stack.enter_context(
-                listening(module, enter=listener[0], exit=listener[1], direct=name in direct)
+                listening(module, enter=listener[0], leave=listener[1], direct=name in direct)
             )
         if flops:
             stack.enter_context(counter)
@@ -123,7 +124,7 @@ def called_directly(root: nn.Module, inputs: Tensor | Mapping[str, Tensor]) -> s
                 continue
             for counts, direct in ((called, False), (ran, True)):
                 stack.enter_context(
-                    listening(module, enter=None, exit=count(counts, name), direct=direct)
+                    listening(module, enter=None, leave=count(counts, name), direct=direct)
                 )
         run(root, usable(inputs))
     return {name for name in ran if not called[name]}
@@ -143,11 +144,8 @@ class _Ledger:
         def enter(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             self.times[name] += 1
             call = Call(name, self.times[name], self._next())
-            call.inputs = [
-                flow
-                for step, part in (*enumerate(args), *kwargs.items())
-                for flow in self._flows(part, (step,))
-            ]
+            steps: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
+            call.inputs = [flow for step, part in steps for flow in self._flows(part, (step,))]
             call.flops = (self.flops(), 0)
             call.seconds = (self.clock(), 0.0)
             self.open.append(call)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from statistics import median
 
-from torch import Tensor, nn
+from torch import nn
 
 from layerwise.errors import LayerwiseError
 from layerwise.models._address import Address
@@ -290,10 +290,11 @@ def _same_flow(
 def _shares(run: Recording) -> dict[tuple[str, int], tuple[float, float]]:
     start = min(call.seconds[0] for call in run.calls)
     total = max(call.seconds[1] for call in run.calls) - start or 1.0
-    return {
-        (call.module, call.index): tuple((second - start) / total for second in call.seconds)
-        for call in run.calls
-    }  # type: ignore[misc]
+    shares = {}
+    for call in run.calls:
+        began, ended = ((second - start) / total for second in call.seconds)
+        shares[call.module, call.index] = (began, ended)
+    return shares
 
 
 def _sizes(module: nn.Module) -> dict[int, int]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, final
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from layerwise.errors import LayerwiseError
 from layerwise.models import Layer, Network
@@ -70,7 +70,7 @@ def tap(
                 listening(
                     modules[name],
                     enter=listener.enter if listener.counts else None,
-                    exit=listener.leave,
+                    leave=listener.leave,
                     direct=wanted[0][1].direct,
                 )
             )

@@ -41,7 +41,7 @@ def from_plain(kind: Any, value: Any, where: str) -> Any:
     """Turn what `to_plain` gave into the kind of value it was.
 
     Args:
-        kind: a dataclass, tuple, dict or union with None of those and `str`, `int`, `float`, `bool`.
+        kind: a dataclass, tuple, dict or union with None of those, or `str`, `int`, `float`, `bool`.
         value: the plain value.
         where: its name, for the error.
 

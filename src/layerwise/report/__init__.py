@@ -1,0 +1,5 @@
+"""The page that shows an atlas: it draws what was measured and computes nothing."""
+
+from layerwise.report._write import write
+
+__all__ = ["write"]

@@ -1,0 +1,72 @@
+// Puts the page together once its elements are there.
+function startTheme() {
+  const button = find("theme");
+  const themes = ["auto", "light", "dark"];
+  const apply = (theme) => {
+    if (theme === "auto") delete document.documentElement.dataset.theme;
+    else document.documentElement.dataset.theme = theme;
+    button.textContent = `Theme: ${theme}`;
+    for (const { names, draw } of watchers) if (names.includes("theme")) draw();
+  };
+  let theme = "auto";
+  button.hidden = false;
+  button.addEventListener("click", () => apply((theme = themes[(themes.indexOf(theme) + 1) % 3])));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => apply(theme));
+}
+
+async function copyText(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const area = html("textarea", { class: "unseen" });
+  area.value = text;
+  document.body.append(area);
+  area.select();
+  document.execCommand("copy");
+  return area.remove();
+}
+
+function startCards() {
+  for (const button of document.querySelectorAll(".copy")) {
+    button.hidden = false;
+    const label = button.firstChild;
+    button.addEventListener("click", () => copyText(button.parentElement.querySelector("code").textContent).then(
+      () => { label.data = "Copied"; announce("Copied"); setTimeout(() => { label.data = "Copy"; }, 1600); },
+      () => { label.data = "Select and copy by hand"; },
+    ));
+  }
+  for (const button of document.querySelectorAll(".show-target")) {
+    button.hidden = false;
+    button.addEventListener("click", () => {
+      chooseAnswer(button.dataset.target);
+      (find("depth") || find("layers")).scrollIntoView();
+    });
+  }
+  const mark = () => {
+    for (const button of document.querySelectorAll(".show-target")) button.closest(".card").classList.toggle("current", button.dataset.target === chosen.target && atlas.targets.length > 1);
+  };
+  watch(["target"], mark);
+  mark();
+}
+
+function fail(error) {
+  const box = find("failure");
+  box.hidden = false;
+  box.textContent = `A chart on this page could not be drawn (${error && error.message ? error.message : error}). atlas.json beside this page holds every number.`;
+  document.documentElement.dataset.failed = "yes";
+}
+
+addEventListener("error", (event) => fail(event.error || event.message));
+chosen.network = networkNames.find((name) => layersOf(name).length) || null;
+chosen.layer = nearestLayer(chosen.network, 1);
+if (atlas.targets.length) chooseAnswer(atlas.targets[0].target);
+// A chart that fails must not take the others with it.
+for (const begin of [startBar, startCards, startTheme, startDepth, startGeometry, startSimilarity, startSamples, startSees, startNeighbours, startLayers]) {
+  try {
+    begin();
+  } catch (error) {
+    fail(error);
+  }
+}
+addEventListener("beforeprint", () => {
+  for (const details of document.querySelectorAll("details:not(.equal)")) details.open = true;
+});
+document.documentElement.dataset.ready = "yes";

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
 from layerwise.data._columns import class_target, pick
+from layerwise.data._gather import gather
 from layerwise.data._image import MAX_PIXELS, SUFFIXES, decode
-from layerwise.data._keys import digest, numbered
+from layerwise.data._keys import digest
 from layerwise.data._places import Place
 from layerwise.data._samples import Samples, SetAside, Unreadable
 from layerwise.data._subset import subset
@@ -80,29 +81,22 @@ def open_pictures(
     pictures = [name for name in names if is_picture(name)]
     if not pictures:
         raise LayerwiseError(f"{source} holds no pictures: {_holds(names)}")
-    aside = [SetAside(n, "not a picture by its suffix") for n in names if not is_picture(n)]
+    others = [SetAside(n, "not a picture by its suffix") for n in names if not is_picture(n)]
     found, strays = read_tree(pictures)
-    chosen = subset([(each.side, each.label) for each in found], limit, seed)
-    digests, kept = [], []
-    for each in (found[i] for i in chosen):
-        try:
-            digests.append(content_digest(place, each.name))
-            kept.append(each)
-        except Unreadable as reason:
-            aside.append(SetAside(each.name, str(reason)))
-    if not kept:
-        raise LayerwiseError(f"none of the pictures in {source} can be read; {aside[-1].reason}")
-    target = class_target("class", [each.label for each in kept])
+    chosen = [found[i] for i in subset([(each.side, each.label) for each in found], limit, seed)]
+    files = [each.name for each in chosen]
+    kept = gather(source, files, files, lambda name: (name, content_digest(place, name)))
+    target = class_target("class", [chosen[i].label for i in kept.places])
     return Samples(
         modality="image",
         source=source,
-        names=tuple(each.name for each in kept),
-        keys=numbered(digests),
-        items=tuple(each.name for each in kept),
+        names=kept.names,
+        keys=kept.keys,
+        items=kept.items,
         loader=ImageLoader(place, max_pixels),
         targets=pick({"class": target} if target.classes else {}, targets),
-        split=tuple(str(each.side) for each in kept) if kept[0].side else None,
-        set_aside=(*aside, *strays),
+        split=tuple(str(chosen[i].side) for i in kept.places) if chosen[0].side else None,
+        set_aside=(*others, *strays, *kept.set_aside),
     )
 
 

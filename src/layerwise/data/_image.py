@@ -8,8 +8,10 @@ Pillow decodes itself are allowed, so that a picture never starts another progra
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from layerwise.data._samples import Unreadable
@@ -47,25 +49,45 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
         >>> decode(file.getvalue()).getpixel((0, 0))
         (255, 255, 255)
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     if not data:
         raise Unreadable("the file is empty (0 bytes)")
-    guard, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+    with _reasons():
+        guard, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
             with Image.open(io.BytesIO(data), formats=_formats()) as picture:
                 _check_size(picture, max_pixels)
                 return as_rgb(picture)
+        finally:
+            Image.MAX_IMAGE_PIXELS = guard
+
+
+def loaded_rgb(picture: Image.Image) -> Image.Image:
+    """Bring a picture that somebody opened to RGB.
+
+    Raises:
+        Unreadable: with the reason in one line.
+    """
+    with _reasons():
+        return as_rgb(picture)
+
+
+@contextlib.contextmanager
+def _reasons() -> Iterator[None]:
+    """Turn whatever Pillow's decoders raise, nearly every type there is, into reasons."""
+    from PIL import UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     except Unreadable:
         raise
     except UnidentifiedImageError:
         raise Unreadable("no picture format is recognised in it") from None
-    except Exception as error:  # Pillow's decoders raise nearly every type there is
+    except Exception as error:
         raise Unreadable(f"cannot be decoded: {_one_line(error)}") from None
-    finally:
-        Image.MAX_IMAGE_PIXELS = guard
 
 
 def as_rgb(picture: Image.Image) -> Image.Image:

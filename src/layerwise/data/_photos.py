@@ -163,9 +163,9 @@ def open_photos(
     bytes_of = {p.name: digest(_path(p).read_bytes()).encode() for p in PHOTOGRAPHS}
     photos = tuple(recipe.photo for recipe in recipes)
     made = {
-        "photo": _grouped(class_target("photo", photos), regions),
-        "rotation": _grouped(class_target("rotation", [r.turn for r in recipes]), photos),
-        "blur": _grouped(class_target("blur", [r.blur for r in recipes]), photos),
+        "photo": class_target("photo", photos).grouped(regions),
+        "rotation": class_target("rotation", [r.turn for r in recipes]).grouped(photos),
+        "blur": class_target("blur", [r.blur for r in recipes]).grouped(photos),
         "brightness": Target(
             "brightness",
             "number",
@@ -182,10 +182,6 @@ def open_photos(
         loader=PhotoLoader(),
         targets=pick(made, targets),
     )
-
-
-def _grouped(target: Target, groups: Sequence[str]) -> Target:
-    return Target(target.name, target.kind, target.values, target.classes, tuple(groups))
 
 
 def _recipes(photograph: Photograph, generator: random.Random) -> list[tuple[Recipe, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import stat
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -64,10 +65,12 @@ class Folder:
         """Bytes of a file; an absolute name is read where it points."""
         path = os.path.join(self.root, name)
         try:
+            status = os.stat(path)
+            if not stat.S_ISREG(status.st_mode):
+                raise Unreadable("not an ordinary file")
+            if status.st_size > MAX_BYTES:
+                raise Unreadable(_too_large(status.st_size))
             with open(path, "rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                if size > MAX_BYTES:
-                    raise Unreadable(_too_large(size))
                 return file.read()
         except OSError as error:
             raise Unreadable(f"cannot be read: {(error.strerror or str(error)).lower()}") from None

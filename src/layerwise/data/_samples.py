@@ -55,6 +55,10 @@ class Target:
         """`[n]` bool: where the value is not missing."""
         return self.values >= 0 if self.kind == "class" else ~torch.isnan(self.values)
 
+    def grouped(self, groups: Sequence[str]) -> Target:
+        """The same target, with groups that stay together."""
+        return replace(self, groups=tuple(groups))
+
     def take(self, indices: Sequence[int]) -> Target:
         """The same target for some of the samples, in the order given."""
         groups = tuple(self.groups[i] for i in indices) if self.groups else None

@@ -26,7 +26,7 @@ lint: .venv/developing
 	$(BIN)/lint-imports
 
 docs: .venv/developing
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: .venv/installed
 	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done

@@ -54,6 +54,7 @@ def test_a_mistake_is_one_line_and_exit_code_2() -> None:
         (OSError("LanceError(IO): No space left on device"), 2, "no space left on the device;"),
         (PermissionError(errno.EACCES, "denied", "out"), 2, "permission denied at out"),
         (KeyboardInterrupt(), 130, "interrupted; what is finished is kept"),
+        (KeyboardInterrupt("stopped after 3"), 130, "stopped after 3"),
     ],
 )
 def test_every_foreseen_error_is_one_line(
@@ -83,9 +84,9 @@ def test_one_flag_is_spelled_and_explained_alike_everywhere() -> None:
     seen: dict[str, set[tuple[str, ...]]] = {}
     for command in typer.main.get_command(app).commands.values():
         for parameter in command.params:
-            seen.setdefault(parameter.name, set()).add((*parameter.opts, parameter.help))
+            seen.setdefault(parameter.opts[0], set()).add((*parameter.opts, parameter.help))
     assert all(len(kinds) == 1 for kinds in seen.values()), seen
-    assert {"out", "seed", "device", "limit", "as_json"} <= set(seen)
+    assert {"--out", "--seed", "--device", "--limit", "--json"} <= set(seen)
 
 
 def test_threads_come_from_the_user_then_from_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layerwise.cli import _options as option
-from layerwise.cli._output import note, progress, say, say_json, say_table
+from layerwise.cli._output import note, note_all, progress, say, say_json, say_table
 
 if TYPE_CHECKING:
     from layerwise.atlas import Atlas
@@ -69,10 +69,7 @@ def survey(
 def _notes(atlas: Atlas) -> None:
     for name, samples in atlas.provenance.reused.items():
         note(f"reused the features of {samples} samples of {name}")
-    for name, reason in atlas.set_aside[:10]:
-        note(f"set aside {name}: {reason}")
-    if len(atlas.set_aside) > 10:
-        note(f"set aside {len(atlas.set_aside) - 10} more; the page lists them")
+    note_all("set aside", atlas.set_aside)
 
 
 def _answer(atlas: Atlas, page: Path) -> None:

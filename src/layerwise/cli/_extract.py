@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from layerwise.cli import _options as option
-from layerwise.cli._output import note, progress, say, say_json
+from layerwise.cli._output import note_all, progress, say, say_json, say_table
 
 
 def extract(
@@ -39,4 +41,24 @@ def extract(
     opened = models.open(network)
     with progress() as show:
         done = taps.extract(opened, samples, out, layers=layers, device=device, progress=show)
-    raise NotImplementedError(done, note, say, say_json)
+    note_all("set aside", [(sample.name, sample.reason) for sample in done.set_aside])
+    note_all("not read:", done.refused)
+    if as_json:
+        say_json(
+            {
+                "store": str(out),
+                "rows": len(done.store),
+                "computed": done.computed,
+                "reused": done.reused,
+                "columns": [
+                    asdict(column) | {"name": column.name} for column in done.store.columns
+                ],
+                "set_aside": [asdict(sample) for sample in done.set_aside],
+                "refused": dict(done.refused),
+                "seconds": round(done.seconds, 3),
+            }
+        )
+        return
+    rows = ((column.name, str(column.width), column.layout) for column in done.store.columns)
+    say_table(("column", "width>", "made of"), rows)
+    say(f"\n{len(done.store)} rows in {out}: {done.computed} computed, {done.reused} reused")

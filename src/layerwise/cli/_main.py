@@ -28,6 +28,7 @@ from layerwise.cli._threads import settle_threads
 from layerwise.errors import LayerwiseError
 
 _MENDABLE, _INTERRUPTED = 2, 130
+_STOPPED = "layerwise: interrupted; what is finished is kept, the same command goes on from it"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -37,8 +38,8 @@ def _edge() -> Iterator[None]:
     """Turn what a user can mend into one line on standard error and an exit code."""
     try:
         yield
-    except KeyboardInterrupt:
-        note("layerwise: interrupted; what is finished is kept, the same command goes on from it")
+    except KeyboardInterrupt as stop:
+        note(f"layerwise: {stop}" if str(stop) else _STOPPED)
         raise SystemExit(_INTERRUPTED) from None
     except (LayerwiseError, OSError) as error:
         note(f"layerwise: {_line(error)}")

@@ -16,6 +16,8 @@ from rich.table import Table
 # A pipe has no width: whatever reads it gets whole lines.
 _PIPED = 100_000
 
+_FEW = 10
+
 Report = Callable[[str, int, int], None]
 """Called by long work as `report(stage, done, total)`."""
 
@@ -23,6 +25,14 @@ Report = Callable[[str, int, int], None]
 def note(text: str) -> None:
     """Say something to the person at the terminal that is not part of the result."""
     Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(text)
+
+
+def note_all(what: str, reasons: Sequence[tuple[str, str]]) -> None:
+    """Note names with their reasons; of many, the first few and how many there are."""
+    for name, reason in reasons[:_FEW]:
+        note(f"{what} {name}: {reason}")
+    if len(reasons) > _FEW:
+        note(f"{what} {len(reasons) - _FEW} more")
 
 
 def say(text: str) -> None:

@@ -1,0 +1,153 @@
+"""Multinomial logistic regression for all penalties at once: the readout that decides.
+
+Minimises the sum of the cross-entropies plus `penalty / 2 * |w|^2` over standardised features, the
+intercepts free: scikit-learn's `LogisticRegression` with `C = 1 / penalty`. As there, two classes
+have one weight vector between them, so that the penalty counts twice on the symmetric pair that is
+fitted here. Features are rotated onto their principal axes first; with fewer rows than features
+that keeps every solution and is much smaller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from layerwise.errors import LayerwiseError
+from layerwise.features._finite import require_finite
+from layerwise.features._standardise import Standardise
+from layerwise.search._labelled import require_labelled
+from layerwise.search._newton import Objective, minimise
+
+
+@final
+class Logistic(nn.Module):
+    """Classifies features, linearly. Build it with `fit`.
+
+    Args:
+        standardise: training mean and deviation of the features.
+        weight: for standardised features.
+        bias: of each class.
+        classes: the labels, in the order of the columns.
+        penalties: in the order of the first axis of everything else.
+        converged: whether each penalty's problem was solved within the limit of steps.
+
+    Example:
+        >>> labels = torch.arange(60) % 3
+        >>> noise = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+        >>> logistic = Logistic.fit(noise + 3 * labels[:, None], labels)
+        >>> [bool(v > 0.9) for v in (logistic.predict(noise + 3) == 1).double().mean(1)][1:4]
+        [True, True, True]
+    """
+
+    weight: Float[Tensor, "p d c"]
+    bias: Float[Tensor, "p c"]
+    classes: Int[Tensor, " c"]
+    penalties: Float[Tensor, " p"]
+    converged: Bool[Tensor, " p"]
+
+    def __init__(
+        self,
+        standardise: Standardise,
+        weight: Float[Tensor, "p d c"],
+        bias: Float[Tensor, "p c"],
+        *,
+        classes: Int[Tensor, " c"],
+        penalties: Float[Tensor, " p"],
+        converged: Bool[Tensor, " p"],
+    ) -> None:
+        super().__init__()
+        self.standardise = standardise
+        self.register_buffer("weight", weight)
+        self.register_buffer("bias", bias)
+        self.register_buffer("classes", classes)
+        self.register_buffer("penalties", penalties)
+        self.register_buffer("converged", converged)
+
+    @classmethod
+    def fit(
+        cls,
+        features: Float[Tensor, "n d"],
+        labels: Int[Tensor, " n"],
+        *,
+        penalties: Sequence[float] = (0.01, 0.1, 1.0, 10.0, 100.0),
+        tolerance: float = 1e-6,
+        limit: int = 100,
+    ) -> Logistic:
+        """Solve for every penalty.
+
+        Args:
+            features: one row per sample.
+            labels: class of each row; columns exist only for the classes that occur.
+            penalties: all positive.
+            tolerance: a problem is solved when a step promises less than this part of its value.
+            limit: most Newton steps; `converged` says whether they were enough.
+
+        Raises:
+            LayerwiseError: rows that do not match or are not finite, missing labels, fewer than two
+                classes, or a penalty that is not positive.
+        """
+        require_labelled(features, labels)
+        classes, index = labels.unique(return_inverse=True)
+        if len(classes) < 2:
+            raise LayerwiseError(f"all labels are {int(classes[0])}; give at least two classes")
+        grid = torch.as_tensor(penalties, dtype=torch.float64, device=features.device)
+        if grid.numel() == 0 or not bool((grid > 0).all()):
+            raise LayerwiseError(f"penalties {list(penalties)} must be positive and at least one")
+        standardise = Standardise.fit(features)
+        dtype = torch.promote_types(features.dtype, torch.float32)
+        scores, axes, spectrum = _rotate(standardise(features.double()))
+        ones = scores.new_ones(len(scores), 1)
+        pull = grid if len(classes) > 2 else 2 * grid
+        objective = Objective(
+            scores=torch.cat([scores, ones], 1).to(dtype),
+            spectrum=torch.cat([spectrum, ones.sum(0)]),
+            onehot=nn.functional.one_hot(index, len(classes)).double(),
+            penalties=nn.functional.pad(pull[:, None].expand(-1, len(spectrum)), (0, 1)),
+        )
+        weight, converged = minimise(objective, tolerance=tolerance, limit=limit)
+        return cls(
+            standardise,
+            (axes @ weight[:, :-1]).to(dtype),
+            weight[:, -1].to(dtype),
+            classes=classes,
+            penalties=grid.to(dtype),
+            converged=converged,
+        )
+
+    def forward(self, features: Float[Tensor, "m d"]) -> Float[Tensor, "p m c"]:
+        """Logits with every penalty; `softmax(-1)` makes them probabilities.
+
+        Raises:
+            LayerwiseError: a row is not finite.
+        """
+        require_finite(features)
+        return self.standardise(features) @ self.weight + self.bias.unsqueeze(1)
+
+    def predict(self, features: Float[Tensor, "m d"]) -> Int[Tensor, "p m"]:
+        """Most probable label with every penalty."""
+        return self.classes[self(features).argmax(2)]
+
+    def linear(self, index: int) -> nn.Linear:
+        """One penalty's logits as a plain layer, the standardising folded in: to keep or to ship.
+
+        Args:
+            index: which penalty.
+        """
+        return self.standardise.fold(self.weight[index], self.bias[index])
+
+
+def _rotate(
+    x: Float[Tensor, "n d"],
+) -> tuple[Float[Tensor, "n r"], Float[Tensor, "d r"], Float[Tensor, " r"]]:
+    """Coordinates on the principal axes, the axes and the spectrum, where there is variance."""
+    wide = x.shape[1] > x.shape[0]
+    spectrum, vectors = torch.linalg.eigh(x @ x.T if wide else x.T @ x)
+    some = spectrum > len(spectrum) * torch.finfo(x.dtype).eps * spectrum[-1]
+    spectrum, vectors = spectrum[some], vectors[:, some]
+    if wide:
+        return vectors * spectrum.sqrt(), x.T @ (vectors / spectrum.sqrt()), spectrum
+    return x @ vectors, vectors, spectrum

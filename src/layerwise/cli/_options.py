@@ -10,8 +10,8 @@ import typer
 Data = Annotated[
     str,
     typer.Argument(
-        help="Folder of pictures or zip of one, table (csv, parquet, jsonl), text file, array "
-        "(npy, pt), `photos` or `docs`."
+        help="Folder of pictures or zip of one, table (csv, tsv, jsonl, parquet), text file (txt), "
+        "array (npy, npz), or what is built in: photos, stdlib."
     ),
 ]
 Network = Annotated[

@@ -6,12 +6,15 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeRemainingColumn
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from layerwise.data import Samples
 
 # A pipe has no width: whatever reads it gets whole lines.
 _PIPED = 100_000
@@ -33,6 +36,14 @@ def note_all(what: str, reasons: Sequence[tuple[str, str]]) -> None:
         note(f"{what} {name}: {reason}")
     if len(reasons) > _FEW:
         note(f"{what} {len(reasons) - _FEW} more")
+
+
+def note_data(samples: Samples) -> None:
+    """Note how many samples there are, and how their source was understood."""
+    targets = ", ".join(samples.targets) or "no targets"
+    note(f"{len(samples)} samples of {samples.source}: {targets}")
+    for remark in samples.notes:
+        note(remark)
 
 
 def say(text: str) -> None:

@@ -3,5 +3,19 @@
 from __future__ import annotations
 
 from layerwise.measures._cka import CKA, cka
+from layerwise.measures._covariance import Covariance
+from layerwise.measures._effective_rank import effective_rank
+from layerwise.measures._intrinsic_dimension import intrinsic_dimension
+from layerwise.measures._participation_ratio import participation_ratio
+from layerwise.measures._spectrum import Spectrum, spectrum
 
-__all__ = ["CKA", "cka"]
+__all__ = [
+    "CKA",
+    "Covariance",
+    "Spectrum",
+    "cka",
+    "effective_rank",
+    "intrinsic_dimension",
+    "participation_ratio",
+    "spectrum",
+]

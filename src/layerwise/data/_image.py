@@ -9,6 +9,7 @@ Pillow decodes itself are allowed, so that a picture never starts another progra
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import warnings
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ SUFFIXES = frozenset(
 )
 """Suffixes, in lower case, of the files that are taken for pictures."""
 
-_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "JPEG2000", "MPO", "TGA")
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "TGA", "DIB", "AVIF")
 
 
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -136,10 +137,13 @@ def _check_size(picture: Image.Image, max_pixels: int) -> None:
         )
 
 
+@functools.cache
 def _formats() -> tuple[str, ...]:
-    from PIL import features
+    """Of the formats allowed, those that this build of Pillow has."""
+    from PIL import Image
 
-    return (*_FORMATS, "AVIF") if features.check("avif") else _FORMATS
+    Image.init()
+    return tuple(form for form in _FORMATS if form in Image.OPEN)
 
 
 def _one_line(error: Exception) -> str:

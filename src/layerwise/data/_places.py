@@ -17,6 +17,8 @@ from layerwise.errors import LayerwiseError
 MAX_BYTES = 1 << 29
 """Files above this size (512 MiB) are set aside instead of being read into memory."""
 
+_SYSTEM = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
+
 
 @runtime_checkable
 class Place(Protocol):
@@ -117,9 +119,6 @@ def is_hidden(part: str) -> bool:
         (True, True, False)
     """
     return (part.startswith(".") and part not in (".", "..")) or part in _SYSTEM
-
-
-_SYSTEM = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 
 
 @functools.lru_cache(maxsize=8)

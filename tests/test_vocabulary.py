@@ -20,10 +20,9 @@ def _arguments(entry: Entry) -> set[str]:
     method = getattr(import_module(f"layerwise.{entry.room}"), entry.name)
     if not inspect.isclass(method):
         return set(required(method))
-    steps = [
-        getattr(method, name) for name in ("fit", "forward", "__call__") if name in vars(method)
-    ]
-    return {name for step in (*steps, method) for name in required(step)} - {"self"}
+    maker = method.fit if "fit" in vars(method) else method
+    calls = [getattr(method, name) for name in ("forward", "__call__") if name in vars(method)]
+    return {name for step in (maker, *calls) for name in required(step)} - {"self"}
 
 
 @pytest.mark.parametrize("entry", METHODS, ids=lambda entry: f"{entry.room}.{entry.name}")

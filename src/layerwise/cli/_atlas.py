@@ -23,6 +23,7 @@ def survey(
     *,
     networks: option.Networks,
     out: option.Out,
+    layers: option.Layers = "blocks",
     targets: option.Targets = None,
     path_column: option.PathColumn = None,
     text_column: option.TextColumn = None,
@@ -49,14 +50,16 @@ def survey(
     )
     note_data(samples)
     opened = [models.open(name) for name in networks]
+    place = find_device(device)
+    for network in opened:
+        network.module.to(place)
     with progress() as show:
         found = atlas.survey(
             opened,
             samples,
-            targets=targets,
             out=out,
+            layers=layers,
             seeds=(seed, seed + 1, seed + 2),
-            device=find_device(device),
             progress=show,
             command=shlex.join(["layerwise", *sys.argv[1:]]),
         )
@@ -70,7 +73,8 @@ def survey(
 
 def _notes(atlas: Atlas) -> None:
     for name, samples in atlas.provenance.reused.items():
-        note(f"reused the features of {samples} samples of {name}")
+        if samples:
+            note(f"reused the features of {samples} samples of {name}")
     note_all("set aside", atlas.set_aside)
 
 

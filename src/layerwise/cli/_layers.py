@@ -28,8 +28,6 @@ def list_layers(
     last = max(1, len(opened.layers) - 1)
     say_table(_COLUMNS, (_row(layer, last) for layer in chosen))
     note_all("not read:", [(layer.name, layer.doubt) for layer in chosen if layer.doubt])
-    if layers == "all":
-        note_all("does not run:", list(opened.layers.silent.items()))
 
 
 def _row(layer: Layer, last: int) -> tuple[str, ...]:

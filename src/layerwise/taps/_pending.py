@@ -1,0 +1,138 @@
+"""Rows on their way into a store: checked, gathered, and committed many at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import final
+
+import torch
+from torch import Tensor
+
+from layerwise.data import Batch, Samples
+from layerwise.errors import LayerwiseError
+from layerwise.features import Column, Store
+from layerwise.features._disk import plain_errors
+from layerwise.features._lance import Values
+from layerwise.taps._plan import Plan
+
+_HOPELESS = 8
+"""So many samples without a single good row, and the network is at fault."""
+
+
+@final
+class Pending:
+    """Gathers the rows of whole batches and commits them in the order of the plan.
+
+    Args:
+        store: where the rows go.
+        samples: the data.
+        labels: targets of all samples, by name.
+        plan: the plan that is carried out.
+        folder: where the plan stands, for the reasons why samples are set aside.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        samples: Samples,
+        labels: Mapping[str, Values],
+        plan: Plan,
+        folder: Path,
+    ) -> None:
+        self.store, self.samples, self.labels = store, samples, labels
+        self.plan, self.folder = plan, folder
+        self.set_aside: dict[str, str] = dict(plan.set_aside)
+        self._unsound = 0
+        self._indices: list[int] = []
+        self._values: list[Tensor] = []
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def add(self, planned: Sequence[int], batch: Batch, values: Tensor) -> None:
+        """Take the rows of a batch; samples without a sound row are set aside.
+
+        Args:
+            planned: indices of all samples of the batch.
+            batch: what could be read of it.
+            values: `[n d]` for those that could be read.
+
+        Raises:
+            LayerwiseError: the network gives nothing sound, or what float16 cannot hold.
+        """
+        read = set(batch.indices)
+        unread = [index for index in planned if index not in read]
+        for index, aside in zip(unread, batch.set_aside, strict=True):
+            self.set_aside[self.samples.keys[index]] = aside.reason
+        if not batch.indices:
+            return
+        sound = values.isfinite().all(1)
+        for row in (~sound).nonzero().flatten().tolist():
+            layer = self._column_at(values[row].isfinite()).layer
+            reason = f"layer {layer!r} gives NaN or infinite values"
+            self.set_aside[self.samples.keys[batch.indices[row]]] = reason
+        self._unsound += int((~sound).sum())
+        self._give_up_if_hopeless(values)
+        self._values.append(self._stored(values[sound]))
+        self._indices += [index for index, keep in zip(batch.indices, sound, strict=True) if keep]
+
+    def commit(self) -> None:
+        """Append what was gathered, after the reasons for what is missing in it."""
+        indices, values = self._indices, self._values
+        self._indices, self._values = [], []
+        if not indices:
+            return
+        with plain_errors(self.store.path):
+            if self.set_aside != self.plan.set_aside:
+                self.plan = replace(self.plan, set_aside=dict(self.set_aside))
+                self.plan.write(self.folder)
+        columns = self.store.columns
+        parts = torch.cat(values).split([column.width for column in columns], 1)
+        self.store.append(
+            [self.samples.keys[index] for index in indices],
+            [self.samples.names[index] for index in indices],
+            dict(zip(columns, parts, strict=True)),
+            {name: _some(values, indices) for name, values in self.labels.items()},
+        )
+
+    def _stored(self, values: Tensor) -> Tensor:
+        stored = values.to(getattr(torch, self.store.recipe.dtype))
+        if not (sound := stored.isfinite()).all():
+            column = self._column_at(sound.all(0))
+            raise LayerwiseError(
+                f"layer {column.layer!r} ({column.pooling}) reaches {values.abs().max():.3g}, more "
+                f"than {self.store.recipe.dtype} holds; take dtype='float32' and another folder"
+            )
+        return stored
+
+    def _give_up_if_hopeless(self, values: Tensor) -> None:
+        sound = values.isfinite()
+        if (
+            sound.all(1).any()
+            or len(self)
+            or len(self.store)
+            or self._unsound < min(_HOPELESS, len(self.samples))
+        ):
+            return
+        layer = self._column_at(sound.all(0)).layer
+        raise LayerwiseError(
+            f"layer {layer!r} and what follows give NaN or infinite values for every one of the "
+            f"first samples; look at the network's weights and at its precision"
+        )
+
+    def _column_at(self, sound: Tensor) -> Column:
+        """The column of the first value that is not sound."""
+        place = int((~sound).nonzero()[0])
+        for column in self.store.columns:
+            if place < column.width:
+                return column
+            place -= column.width
+        raise AssertionError("more values than columns")
+
+
+def _some(values: Values, indices: Sequence[int]) -> Values:
+    if isinstance(values, Tensor):
+        return values[torch.tensor(indices)]
+    return [values[index] for index in indices]

@@ -180,6 +180,6 @@ def _loaded(path: Path, source: str) -> dict[str, NDArray[Any]]:
 
 
 def _reason(error: Exception) -> str:
-    if "pickle" in str(error):
+    if "pickle" in str(error) or "Python objects" in str(error):
         return "it holds Python objects, which are never unpickled; save numbers"
     return " ".join(str(error).split())

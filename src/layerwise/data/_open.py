@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from layerwise.data._arrays import as_tensor, open_npy, open_npz, open_tensor
@@ -25,7 +23,7 @@ _TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
 
 def open(  # noqa: A001 - the word users expect, always written as layerwise.data.open
-    source: str | Path | Tensor | NDArray[Any] | Iterable[Any],
+    source: object,
     *,
     targets: Sequence[str] | None = None,
     path_column: str | None = None,
@@ -99,6 +97,10 @@ def open(  # noqa: A001 - the word users expect, always written as layerwise.dat
         raise LayerwiseError(
             f"a {type(source).__name__} is no list of samples; write it to a .parquet or .jsonl "
             "file, or give pairs (sample, {target: value})"
+        )
+    if not isinstance(source, Iterable):
+        raise LayerwiseError(
+            f"a {type(source).__name__} is no data; give a path, an array or an iterable"
         )
     return open_iterable(source, targets=targets, limit=limit, seed=seed)
 

@@ -118,7 +118,7 @@ def is_hidden(part: str) -> bool:
         >>> is_hidden(".DS_Store"), is_hidden("__MACOSX"), is_hidden("cat.jpg")
         (True, True, False)
     """
-    return (part.startswith(".") and part not in (".", "..")) or part in _SYSTEM
+    return (part.startswith(".") and not part.startswith("..")) or part in _SYSTEM
 
 
 @functools.lru_cache(maxsize=8)

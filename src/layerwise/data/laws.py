@@ -29,11 +29,11 @@ def check(samples: Samples, *, tries: int = 8) -> None:
         >>> from layerwise.data import open
         >>> check(open(["one text", "another", "one text"]))
     """
-    n = len(samples)
+    n = len(samples.keys)
     assert n > 0, "there are no samples"
     assert len(set(samples.keys)) == n, "two samples have the same key"
-    for what in ("names", "keys", "items"):
-        assert len(getattr(samples, what)) == n, f"there are {n} samples but not {n} {what}"
+    assert len(samples.names) == n, f"there are {n} keys but not {n} names"
+    assert len(samples.items) == n, f"there are {n} keys but not {n} items"
     assert samples.split is None or len(samples.split) == n, "the split does not cover the samples"
     assert set(samples.split or ()) <= {"train", "validation", "test"}, "a side has another name"
     for name, target in samples.targets.items():

@@ -6,6 +6,20 @@ from layerwise.models._layer import Layer, Layout
 from layerwise.models._layers import Layers
 from layerwise.models._network import Network
 from layerwise.models._open import open  # noqa: A004
+from layerwise.models._preparation import ImagePreparation
+from layerwise.models._random import randomised
 from layerwise.models._starters import Starter, starters
+from layerwise.models._text import TextPreparation
 
-__all__ = ["Layer", "Layers", "Layout", "Network", "Starter", "open", "starters"]
+__all__ = [
+    "ImagePreparation",
+    "Layer",
+    "Layers",
+    "Layout",
+    "Network",
+    "Starter",
+    "TextPreparation",
+    "open",
+    "randomised",
+    "starters",
+]

@@ -1,4 +1,4 @@
-"""Opens networks of `transformers`: from the hub or a folder, safetensors only, no remote code.
+"""Networks of `transformers`: from the hub or a folder, safetensors only, no remote code.
 
 The class is the one that the checkpoint was saved as, so that every weight in it is used and none
 is random. Weights are brought to float32. Keeping a cache for generation is switched off.
@@ -6,190 +6,138 @@ is random. Weights are brought to float32. Keeping a cache for generation is swi
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 import torch
 from torch import nn
 
 from layerwise.errors import LayerwiseError
-from layerwise.models._network import Inputs, Network
-from layerwise.models._preparation import ImagePreparation, Interpolation, example_picture, stack
+from layerwise.models._feed import Feed, Opened
+from layerwise.models._hub import hub_answers
+from layerwise.models._own import stack
+from layerwise.models._processor import image_preparation
 from layerwise.models._quiet import quiet
 from layerwise.models._seeded import seeded
 from layerwise.models._text import TextCollate, TextPreparation
 
-EXAMPLE_TEXT = "The quick brown fox jumps over the lazy dog."
 LONGEST = 1024
 """Most tokens of one text, for networks that take more: one long text must not fill the memory."""
 
 
-def open_huggingface(
-    place: str, *, name: str, source: str, card: str = "", random: bool = False
-) -> Network:
-    """Open a network of `transformers` with its own preparation.
+def find_huggingface(place: str, *, random: bool) -> Opened:
+    """Build a network of `transformers`, with the weights of the place or with random ones.
 
     Args:
-        place: a name on the hub, or a folder with `config.json`, safetensors and a tokenizer or
-            image processor.
-        name: short name for tables and files.
-        source: the words that open it again.
-        card: what is known of it; None writes what the configuration says.
-        random: build it from its configuration with random weights, always the same.
+        place: a name on the hub, or a folder with `config.json`, safetensors, and a tokenizer or
+            an image processor.
+        random: only the configuration is read; random weights, always the same.
 
     Raises:
-        LayerwiseError: it cannot be fetched, read or fed, with the reason.
-    """
-    with quiet():
-        module = huggingface_module(place, random=random)
-        try:
-            prepare, collate, modality = _feed(place, module)
-        except (OSError, ValueError) as error:
-            raise LayerwiseError(
-                f"{source} has no preparation that could be read ({_first_line(error)}); open the "
-                "module itself and give prepare="
-            ) from error
-    sample = example_picture() if modality == "image" else EXAMPLE_TEXT
-    example: Inputs = collate([prepare(sample)])
-    if isinstance(collate, TextCollate):
-        collate.truncated = 0
-    described = f"{type(module).__name__} of transformers, {'random weights' if random else place}"
-    return Network(
-        module,
-        name=name,
-        modality=modality,
-        prepare=prepare,
-        collate=collate,
-        example=example,
-        card=card or f"{described}, float32.",
-        source=source,
-    )
-
-
-def huggingface_module(place: str, *, random: bool = False) -> nn.Module:
-    """Build the module, with the weights of the place or with random ones.
-
-    Raises:
-        LayerwiseError: it cannot be fetched or read, or weights are missing.
+        LayerwiseError: it cannot be fetched or read, or its weights are not complete.
     """
     import transformers
 
+    folder = Path(place).expanduser()
+    here = folder.is_dir()
+    where = str(folder) if here else place
+    local = here or not hub_answers()
     try:
-        config = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False)
-        if "use_cache" in config.to_dict():
-            config.use_cache = False
-        saved_as = (config.architectures or ["AutoModel"])[0]
-        kind = getattr(transformers, saved_as, transformers.AutoModel)
-        with seeded():
+        with quiet(), seeded():
+            config = transformers.AutoConfig.from_pretrained(
+                where, trust_remote_code=False, local_files_only=local
+            )
+            if "use_cache" in config.to_dict():
+                config.use_cache = False
+            saved_as = (config.architectures or ["AutoModel"])[0]
+            kind = getattr(transformers, saved_as, transformers.AutoModel)
             if random:
-                return _random(kind, config)
-            return _pretrained(kind, place, config)
+                build = kind.from_config if kind is transformers.AutoModel else kind
+                module = build(config).float()
+            else:
+                module = _pretrained(kind, where, config, local)
     except LayerwiseError:
         raise
     except Exception as error:
-        where = "the folder" if Path(place).is_dir() else "the hub"
         raise LayerwiseError(
-            f"hf:{place} could not be opened from {where}: {_first_line(error)}"
+            f"hf:{place} cannot be opened: {_reason(error, here, local)}"
+        ) from error
+    weights = "random weights" if random else f"weights of {place}"
+    card = f"{type(module).__name__} of transformers, {weights}, float32."
+    name = folder.resolve().name if here else place.rsplit("/", 1)[-1]
+    return Opened(module.eval(), name, card, partial(huggingface_feed, where, module))
+
+
+def huggingface_feed(place: str, module: nn.Module) -> Feed:
+    """The preparation that lies beside the weights: an image processor or a tokenizer.
+
+    Raises:
+        LayerwiseError: there is none, or the network takes neither a picture nor a text.
+    """
+    takes = inspect.signature(module.forward).parameters
+    if "pixel_values" in takes and "input_ids" in takes:
+        raise LayerwiseError(
+            f"{type(module).__name__} takes pictures and texts at once; open the one tower you "
+            "mean as a module of your own, with prepare= and modality="
+        )
+    if not {"pixel_values", "input_ids"} & set(takes):
+        raise LayerwiseError(
+            f"{type(module).__name__} takes {next(iter(takes))!r}, neither a picture nor a text; "
+            "give prepare= and example="
+        )
+    local = Path(place).is_dir() or not hub_answers()
+    try:
+        with quiet():
+            if "pixel_values" in takes:
+                return Feed("image", image_preparation(place, local=local), stack)
+            return _text_feed(place, module, local, has_decoder="decoder_input_ids" in takes)
+    except LayerwiseError:
+        raise
+    except Exception as error:
+        raise LayerwiseError(
+            f"hf:{place} comes with no preparation that can be read ({_first_line(error)}); give "
+            "prepare= and modality="
         ) from error
 
 
-def _random(kind: Any, config: Any) -> nn.Module:
-    built = kind.from_config(config) if kind.__name__ == "AutoModel" else kind(config)
-    return built.float().eval()
-
-
-def _pretrained(kind: Any, place: str, config: Any, **pooler: bool) -> nn.Module:
+def _pretrained(kind: Any, place: str, config: Any, local: bool, **pooler: bool) -> nn.Module:
     module, report = kind.from_pretrained(
         place,
         config=config,
         dtype=torch.float32,
         use_safetensors=True,
         trust_remote_code=False,
+        local_files_only=local,
         output_loading_info=True,
         **pooler,
     )
     missing = sorted(report["missing_keys"])
     if missing and not pooler and all("pooler." in key for key in missing):
-        return _pretrained(kind, place, config, add_pooling_layer=False)
-    if missing or report["mismatched_keys"]:
-        wrong = missing + [str(key[0]) for key in report["mismatched_keys"]]
+        return _pretrained(kind, place, config, local, add_pooling_layer=False)
+    if missing:
         raise LayerwiseError(
-            f"the weights of hf:{place} do not fill {type(module).__name__}: {len(wrong)} tensors "
-            f"would be random, such as {', '.join(wrong[:3])}"
+            f"the weights of hf:{place} do not fill {type(module).__name__}: {len(missing)} "
+            f"tensors would be random, such as {', '.join(missing[:3])}"
         )
-    return module.eval()
+    return module
 
 
-def _feed(
-    place: str, module: nn.Module
-) -> tuple[Callable[[Any], Any], Callable[[Sequence[Any]], Any], Literal["image", "text"]]:
-    takes = inspect.signature(module.forward).parameters
-    if "pixel_values" in takes and "input_ids" in takes:
-        raise LayerwiseError(
-            f"{type(module).__name__} takes pictures and texts at once; open the one tower you "
-            "mean as a module of your own, with prepare="
-        )
-    if "pixel_values" in takes:
-        return image_preparation(place), stack, "image"
-    if "input_ids" in takes:
-        return *_text_feed(place, module, "decoder_input_ids" in takes), "text"
-    raise LayerwiseError(
-        f"{type(module).__name__} takes {next(iter(takes))}, neither pictures nor texts; open it "
-        "as a module of your own, with prepare= and example="
-    )
-
-
-def image_preparation(place: str) -> ImagePreparation:
-    """The preparation that an image processor of `transformers` describes.
-
-    Raises:
-        LayerwiseError: it does more than resize, crop and normalise.
-    """
-    from PIL import Image
-    from transformers import AutoImageProcessor
-
-    said = AutoImageProcessor.from_pretrained(place, trust_remote_code=False).to_dict()
-    size, crop = said.get("size") or {}, said.get("crop_size") or {}
-    extra = [key for key in ("do_pad", "do_image_splitting", "do_thumbnail") if said.get(key)]
-    plain = said.get("do_resize", True) and said.get("rescale_factor", 1 / 255) == 1 / 255
-    if extra or not plain or not ("shortest_edge" in size or "height" in size):
-        raise LayerwiseError(
-            f"the image processor of {place} does more than resize, crop and normalise "
-            f"({said.get('image_processor_type')}); open the module itself and give prepare="
-        )
-    normal = said.get("do_normalize", True)
-    centre = (crop["height"], crop["width"]) if said.get("do_center_crop") else None
-    return ImagePreparation(
-        size["shortest_edge"] if "shortest_edge" in size else (size["height"], size["width"]),
-        centre,
-        cast(Interpolation, Image.Resampling(said["resample"]).name.lower()),
-        tuple(said["image_mean"]) if normal else (0.0, 0.0, 0.0),
-        tuple(said["image_std"]) if normal else (1.0, 1.0, 1.0),
-    )
-
-
-def _text_feed(
-    place: str, module: nn.Module, has_decoder: bool
-) -> tuple[TextPreparation, TextCollate]:
+def _text_feed(place: str, module: nn.Module, local: bool, *, has_decoder: bool) -> Feed:
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
-    if not tokenizer.is_fast:
-        raise LayerwiseError(
-            f"the tokenizer of {place} has no fast version; open the module itself, with prepare="
-        )
-    config: Any = module.config
-    rules = tokenizer.backend_tokenizer.to_str().encode()
-    length = min(LONGEST, tokenizer.model_max_length, _places(module, config))
-    pad = next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0)
-    start = config.decoder_start_token_id if has_decoder else None
-    return (
-        TextPreparation(tokenizer, hashlib.sha256(rules).hexdigest(), length),
-        TextCollate(pad=pad, decoder_start=pad if has_decoder and start is None else start),
+    tokenizer = AutoTokenizer.from_pretrained(
+        place, trust_remote_code=False, local_files_only=local
     )
+    config: Any = module.config
+    length = min(LONGEST, tokenizer.model_max_length, _places(module, config))
+    prepare = TextPreparation.of(tokenizer, length=length)
+    start = None
+    if has_decoder:
+        own = config.decoder_start_token_id
+        start = prepare.pad if own is None else own
+    return Feed("text", prepare, TextCollate(pad=prepare.pad, decoder_start=start))
 
 
 def _places(module: nn.Module, config: Any) -> int:
@@ -197,8 +145,15 @@ def _places(module: nn.Module, config: Any) -> int:
     most = int(config.to_dict().get("max_position_embeddings") or LONGEST)
     for name, part in module.named_modules():
         if name.endswith("position_embeddings") and isinstance(part, nn.Embedding):
-            most = min(most, part.num_embeddings - (part.padding_idx or -1) - 1)
+            skipped = 0 if part.padding_idx is None else part.padding_idx + 1
+            most = min(most, part.num_embeddings - skipped)
     return most
+
+
+def _reason(error: Exception, here: bool, local: bool) -> str:
+    if local and not here:
+        return "the hub does not answer and the local cache does not hold it"
+    return _first_line(error)
 
 
 def _first_line(error: Exception) -> str:

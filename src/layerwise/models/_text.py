@@ -10,6 +10,7 @@ seen the whole text through the encoder and its own beginning, and one mask serv
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
@@ -30,11 +31,33 @@ class TextPreparation:
         tokenizer: of `transformers`.
         vocabulary: SHA-256 of all that the tokenizer does; stands for it in the `repr`.
         length: most tokens that are kept, marks of beginning and end included.
+        pad: token number that fills a batch up.
     """
 
     tokenizer: Any = field(repr=False, compare=False)
     vocabulary: str
     length: int
+    pad: int
+
+    @classmethod
+    def of(cls, tokenizer: Any, *, length: int) -> TextPreparation:
+        """Use a fast tokenizer of `transformers`.
+
+        Args:
+            tokenizer: as `AutoTokenizer` gives it.
+            length: most tokens that are kept.
+
+        Raises:
+            LayerwiseError: it is a slow tokenizer.
+        """
+        if not tokenizer.is_fast:
+            raise LayerwiseError(
+                f"{type(tokenizer).__name__} is not a fast tokenizer; give a prepare= of your own"
+            )
+        rules = tokenizer.backend_tokenizer.to_str().encode()
+        ends = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
+        pad = next(number for number in ends if number is not None)
+        return cls(tokenizer, hashlib.sha256(rules).hexdigest(), length, pad)
 
     def __call__(self, text: str) -> dict[str, Any]:
         """Prepare one text.

@@ -130,18 +130,26 @@ def _chosen() -> tuple[Excerpt, ...]:
 def _excerpts(path: Path, file: str) -> Iterator[Excerpt]:
     source = path.read_text(encoding="utf-8")
     lines = source.split("\n")
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            documentation = ast.get_docstring(node)
-            if documentation:
-                yield from _excerpt(file, node.body[0].lineno, "docstring", documentation)
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                body = node.body[1 if documentation else 0 :]
-                if body:
-                    code = "\n".join(lines[body[0].lineno - 1 : node.end_lineno])
-                    yield from _excerpt(file, body[0].lineno, "code", textwrap.dedent(code))
+    for node in _definitions(ast.parse(source)):
+        documentation = ast.get_docstring(node)
+        if documentation:
+            yield from _excerpt(file, node.body[0].lineno, "docstring", documentation)
+        body = node.body[1:] if documentation else node.body
+        if body and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            code = "\n".join(lines[body[0].lineno - 1 : node.end_lineno])
+            yield from _excerpt(file, body[0].lineno, "code", textwrap.dedent(code))
     yield from _comments(lines, file)
+
+
+def _definitions(
+    node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef,
+) -> Iterator[ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
+    """The module itself, its classes and functions, and those in classes."""
+    yield node
+    if isinstance(node, (ast.Module, ast.ClassDef)):
+        for each in node.body:
+            if isinstance(each, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+                yield from _definitions(each)
 
 
 def _comments(lines: Sequence[str], file: str) -> Iterator[Excerpt]:

@@ -84,11 +84,11 @@ class _Search:
         stems, finals = [], []
         outside = self._outside(blocks)
         groups = [part for group in groups for part in self._streams(group, outside)]
-        starts = [group[0].began for group in groups[1:]]
-        for group, until in zip(groups, [*starts, float("inf")], strict=True):
-            stems += [] if plain else self._producer(group[0], outside)
-            after = [call for call in outside if group[-1].ended < call.began < until]
-            finals += self._final(group[-1], after)
+        for i, group in enumerate(groups):
+            if not plain and (i == 0 or not self._leads_on(groups[i - 1], group, outside)):
+                stems += self._producer(group[0], outside)
+            if i == len(groups) - 1 or not self._leads_on(group, groups[i + 1], outside):
+                finals += self._final(group[-1], [c for c in outside if group[-1].ended < c.began])
         return Outline(
             tuple(map(_unit, sorted(blocks, key=lambda call: call.ended))),
             frozenset(self.stages),
@@ -142,18 +142,28 @@ class _Search:
 
     def _groups(self, name: str, *, inside: bool) -> list[list[Call]]:
         if not self._is_stack(name, inside=inside):
-            return [g for child in self._children(name) for g in self._groups(child, inside=inside)]
+            return self._groups_inside(name, inside=inside)
         members: dict[Unit, Call] = {}
         for call in self._units(name):
             if not self.heavy[call.module]:
                 continue
             inner = self._groups(call.module, inside=True)
-            if len(inner) == 1 and not is_leaf(self.modules[call.module]):
+            if len(inner) == 1 and inner[0] != [call]:
                 self.stages.add(call.module)
                 members |= {_unit(part): part for part in inner[0]}
             else:
                 members[_unit(call)] = call
         return [list(members.values())]
+
+    def _groups_inside(self, name: str, *, inside: bool) -> list[list[Call]]:
+        children = self._children(name)
+        own = self.by_module.get(name)
+        found = {child: self._groups(child, inside=inside) for child in children}
+        # A list of stacks that its owner runs side by side: branches, so the owner is the block.
+        branching = [child for child, groups in found.items() if len(groups) > 1]
+        if own and name != "." and any(child not in self.by_module for child in branching):
+            return [own[:1]]
+        return [group for groups in found.values() for group in groups]
 
     def _streams(self, group: list[Call], outside: list[Call]) -> list[list[Call]]:
         """Cut a chain where words are embedded anew: an encoder and a decoder are two streams."""
@@ -193,11 +203,19 @@ class _Search:
         return found
 
     def _producer(self, block: Call, outside: list[Call]) -> list[Call]:
-        wanted = _places(block.inputs[:1])
+        wanted = _places(_stream(block))
         givers = [
             call for call in outside if call.ended < block.began and wanted & _places(call.outputs)
         ]
         return givers[:1]  # identities and dropouts after it hand on the same tensor
+
+    def _leads_on(self, group: list[Call], other: list[Call], outside: list[Call]) -> bool:
+        """Whether what one chain gives flows into the stream of the next."""
+        reached = _places(group[-1].outputs)
+        for call in outside:
+            if group[-1].ended < call.began < other[0].began and _places(call.inputs) & reached:
+                reached |= _places(call.outputs)
+        return bool(_places(_stream(other[0])) & reached)
 
     def _final(self, block: Call, after: list[Call]) -> list[Call]:
         """The last layer with parameters that still has the places of the last block."""
@@ -228,6 +246,11 @@ def _keeps_places(block: Call, call: Call) -> bool:
 
 def _unit(call: Call) -> Unit:
     return call.module, call.index
+
+
+def _stream(call: Call) -> list[Flow]:
+    """What flows in by the first argument: the stream that a block works on."""
+    return [flow for flow in call.inputs if flow.path[0] == call.inputs[0].path[0]]
 
 
 def _places(flows: Iterable[Flow]) -> set[object]:

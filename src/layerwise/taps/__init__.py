@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from layerwise.taps._edit import Add, Clamp, Replace, Scale, Skip, edit
+from layerwise.taps._extract import Extraction, extract
 from layerwise.taps._read import pool, read
 from layerwise.taps._tap import tap
 
-__all__ = ["Add", "Clamp", "Replace", "Scale", "Skip", "edit", "pool", "read", "tap"]
+__all__ = [
+    "Add",
+    "Clamp",
+    "Extraction",
+    "Replace",
+    "Scale",
+    "Skip",
+    "edit",
+    "extract",
+    "pool",
+    "read",
+    "tap",
+]

@@ -50,6 +50,7 @@ class Extraction:
         computed: rows that were computed.
         reused: rows that were there already.
         set_aside: samples that have no row, with the reason.
+        truncated: names of the texts that were computed now and were longer than the network takes.
         refused: layers that were asked for by a pattern but that nobody can vouch for, and why.
         seconds: how long it took, all in all.
         waiting: seconds of it spent waiting for samples to be decoded.
@@ -60,6 +61,7 @@ class Extraction:
     computed: int
     reused: int
     set_aside: tuple[SetAside, ...]
+    truncated: tuple[str, ...]
     refused: tuple[tuple[str, str], ...]
     seconds: float
     waiting: float
@@ -127,6 +129,7 @@ def extract(
     opened = Store.open(store, _recipe(network, samples, choice, dtype, size))
     labels = {target.name: _values(target) for target in samples.targets.values()}
     set_aside: dict[str, str] = {}
+    truncated: list[str] = []
     with opened.writing() as folder:
         opened.describe(samples.keys, samples.names, labels)
         reused = _present(samples, opened)
@@ -136,6 +139,7 @@ def extract(
                 pending, network, choice, commit_rows, workers=workers, clock=clock, report=progress
             )
             set_aside |= pending.set_aside
+            truncated += pending.truncated
         opened.finish()
         Plan.remove(folder)
     return Extraction(
@@ -147,6 +151,7 @@ def extract(
             for name, key in zip(samples.names, samples.keys, strict=True)
             if key in set_aside
         ),
+        tuple(truncated),
         choice.refused,
         perf_counter() - start,
         clock.waiting,

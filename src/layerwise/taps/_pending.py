@@ -44,6 +44,7 @@ class Pending:
         self.store, self.samples, self.labels = store, samples, labels
         self.plan, self.folder = plan, folder
         self.set_aside: dict[str, str] = dict(plan.set_aside)
+        self.truncated: list[str] = []
         self._unsound = 0
         self._indices: list[int] = []
         self._values: list[Tensor] = []
@@ -68,6 +69,11 @@ class Pending:
             self.set_aside[self.samples.keys[index]] = aside.reason
         if not batch.indices:
             return
+        self.truncated += [
+            self.samples.names[index]
+            for index, prepared in zip(batch.indices, batch.prepared, strict=True)
+            if isinstance(prepared, Mapping) and prepared.get("truncated", False)
+        ]
         sound = values.isfinite().all(1)
         for row in (~sound).nonzero().flatten().tolist():
             layer = self._column_at(values[row].isfinite()).layer

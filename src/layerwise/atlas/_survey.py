@@ -1,0 +1,404 @@
+"""The main job: read every layer of some networks on the user's data, and say which one to use."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from layerwise.atlas import _provenance
+from layerwise.atlas._atlas import (
+    Atlas,
+    Choice,
+    Collapse,
+    Control,
+    LayerRow,
+    NetworkRow,
+    Provenance,
+    Score,
+    TargetRow,
+)
+from layerwise.atlas._candidates import Key, attempt
+from layerwise.atlas._choose import choose, stand
+from layerwise.atlas._controls import controls, drawn, untrained
+from layerwise.atlas._costs import forward_milliseconds
+from layerwise.atlas._files import save
+from layerwise.atlas._geometry import dimensions_of, similarity_of
+from layerwise.atlas._show import choose_shown, neighbours, pictures, place, show
+from layerwise.atlas._words import code, words
+from layerwise.data import Samples, Split, Target, split
+from layerwise.errors import LayerwiseError, unknown
+from layerwise.features.laws import Pooling
+from layerwise.models import Network
+from layerwise.taps import Extraction, extract
+
+Progress = Callable[[str, int, int], None]
+
+_FORMAT = 1
+_SHOWN = 160
+_PICTURED = 6
+
+
+def survey(
+    networks: Sequence[Network],
+    samples: Samples,
+    *,
+    out: str | Path,
+    targets: Iterable[str] | None = None,
+    layers: str | Iterable[str] = "blocks",
+    poolings: Sequence[Pooling] | None = None,
+    seeds: Sequence[int] = (0, 1, 2),
+    workers: int | None = None,
+    progress: Progress | None = None,
+    command: str = "",
+) -> Atlas:
+    """Measure and rank the layers of networks on data, for every target, and choose.
+
+    Every network is run once over the data. For each seed the samples are divided anew (unless the
+    data say how): readouts are fitted on training samples, chosen on validation samples and
+    reported on test samples. `out` then holds `atlas.json`, tables, and the features; a later
+    survey into the same folder computes only what is missing.
+
+    Args:
+        networks: at least one, of the data's modality, with different names.
+        samples: the data with their targets.
+        out: folder of the atlas; made where there is none.
+        targets: names of the targets, all by default.
+        layers: addresses or patterns.
+        poolings: as in `extract`.
+        seeds: of the splits and all that is drawn.
+        workers: processes that decode samples.
+        progress: called as `progress(stage, done, total)`.
+        command: what was typed to make the atlas, for its provenance.
+
+    Raises:
+        LayerwiseError: no network, two of one name, no or unknown targets, or what `extract` and
+            `split` refuse.
+    """
+    named = _named(networks)
+    names = _chosen_targets(samples, targets)
+    out = Path(out)
+    _make(out)
+    clock = _Clock(progress)
+    extractions: dict[str, Extraction] = {}
+    for name, network in named.items():
+        with clock.stage(f"reading {name}"):
+            extractions[name] = extract(
+                network,
+                samples,
+                out / "features" / f"{_file_name(name)}.lance",
+                layers=layers,
+                poolings=poolings,
+                workers=workers,
+                progress=progress,
+            )
+    with clock.stage("loading"):
+        rows, features = _load(samples, extractions)
+    known = samples.take(rows)
+    with clock.stage("costs"):
+        listed = _layer_rows(named, known, extractions, features)
+    with clock.stage("untrained control"):
+        few = drawn(range(len(rows)), seeds[0])
+        random = {
+            key: values
+            for name, network in named.items()
+            for key, values in untrained(
+                network, known, few, extractions[name].store.columns, seeds[0]
+            ).items()
+        }
+    judged = [
+        _judge(
+            known,
+            known.targets[name],
+            features=features,
+            random=random,
+            few=few,
+            layers=listed,
+            seeds=seeds,
+            clock=clock,
+        )
+        for name in names
+    ]
+    with clock.stage("comparing layers"):
+        similarity = similarity_of(features, list(named))
+    with clock.stage("pictures"):
+        sides = _sides(judged[0].split)
+        shown = choose_shown([i for i, s in sides.items() if s == "test"], _SHOWN, seeds[0])
+        view = {key: values[shown] for key, values in features.items() if key[2] == "mean"}
+        per_network = {
+            name: {key[1]: values for key, values in view.items() if key[0] == name}
+            for name in named
+        }
+        seen = [
+            picture
+            for name, network in named.items()
+            if samples.modality == "image"
+            for picture in pictures(network, known, shown[:_PICTURED], list(per_network[name]))
+        ]
+        atlas = Atlas(
+            format=_FORMAT,
+            provenance=Provenance(
+                command=command,
+                made=datetime.now(UTC).isoformat(timespec="seconds"),
+                versions=_provenance.versions(),
+                machine=_provenance.machine(networks[0].device),
+                seeds=tuple(seeds),
+                data=samples.source,
+                data_sha256=_provenance.hash_of(samples.keys),
+                samples=len(rows),
+                seconds=dict(clock.seconds),
+                reused={name: extraction.reused for name, extraction in extractions.items()},
+            ),
+            networks=tuple(_network_row(n, extractions[n.name]) for n in named.values()),
+            targets=tuple(j.row for j in judged),
+            layers=listed,
+            scores=tuple(score for j in judged for score in j.scores),
+            choices=tuple(
+                replace(
+                    j.choice,
+                    words=words(j.choice, j.row, len(named)),
+                    code=code(j.choice.best, named),
+                )
+                for j in judged
+            ),
+            controls=tuple(control for j in judged for control in j.controls),
+            collapse=tuple(row for j in judged for row in j.collapse),
+            similarity=similarity,
+            shown=show(known, shown, sides),
+            maps=tuple(m for name in named for m in place(name, per_network[name])),
+            neighbours=tuple(m for name in named for m in neighbours(name, per_network[name])),
+            pictures=tuple(seen),
+            set_aside=_set_aside(samples, extractions),
+        )
+    save(atlas, out)
+    return atlas
+
+
+@final
+@dataclass(frozen=True)
+class _Judged:
+    """All that was found for one target."""
+
+    row: TargetRow
+    split: Split
+    scores: tuple[Score, ...]
+    choice: Choice
+    controls: tuple[Control, ...]
+    collapse: tuple[Collapse, ...]
+
+
+def _judge(
+    samples: Samples,
+    target: Target,
+    *,
+    features: Mapping[Key, Float[Tensor, "n _"]],
+    random: Mapping[Key, Float[Tensor, "n _"]],
+    few: Sequence[int],
+    layers: Sequence[LayerRow],
+    seeds: Sequence[int],
+    clock: _Clock,
+) -> _Judged:
+    generator = torch.Generator().manual_seed(seeds[0])
+    who = _groups(samples, target)
+    splits = [split(samples, target, seed=seed) for seed in seeds]
+    trials = []
+    for done, (seed, divided) in enumerate(zip(seeds, splits, strict=True)):
+        with clock.stage(f"judging {target.name}", done, len(seeds)):
+            trials.append(attempt(features, target, divided, who, seed))
+    row = _target_row(target, splits[0])
+    standing = stand(target.name, trials, generator)
+    read = [layer for layer in layers if not layer.refused]
+    with clock.stage(f"choosing for {target.name}"):
+        choice = choose(
+            standing,
+            milliseconds={(layer.network, layer.layer): layer.milliseconds for layer in read},
+            last={layer.network: layer.layer for layer in read},
+            generator=generator,
+        )
+        checks = controls(
+            target,
+            standing,
+            trained=features,
+            random=random,
+            rows=few,
+            split=splits[0],
+            generator=generator,
+        )
+    return _Judged(row, splits[0], standing.scores, choice, checks, ())
+
+
+@final
+class _Clock:
+    """Tells the progress, and adds up how long each stage took."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self.progress = progress
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str, done: int = 0, total: int = 1) -> Iterator[None]:
+        """Time what happens inside."""
+        if self.progress is not None and total > 0:
+            self.progress(name, done, total)
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 3)
+        if self.progress is not None:
+            self.progress(name, done + 1, total)
+
+
+def _named(networks: Sequence[Network]) -> dict[str, Network]:
+    named = {network.name: network for network in networks}
+    if not named or len(named) < len(networks):
+        given = ", ".join(network.name for network in networks) or "none"
+        raise LayerwiseError(f"networks {given}: give at least one, and each name only once")
+    return named
+
+
+def _chosen_targets(samples: Samples, targets: Iterable[str] | None) -> list[str]:
+    names = list(samples.targets) if targets is None else list(targets)
+    for name in names:
+        if name not in samples.targets:
+            raise unknown("target", name, samples.targets)
+    if not names:
+        raise LayerwiseError(
+            f"{samples.source} has no target to read; give a table with columns, or a folder with "
+            f"one sub-folder a class"
+        )
+    return names
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LayerwiseError(
+            f"the folder {str(folder)!r} cannot be made: {error.strerror}; give another with --out"
+        ) from error
+
+
+def _file_name(network: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", network).strip("-.") or "network"
+
+
+def _load(
+    samples: Samples, extractions: Mapping[str, Extraction]
+) -> tuple[list[int], dict[Key, Float[Tensor, "n d"]]]:
+    """Features of the samples that every network could read, in one order."""
+    stored = [extraction.store.keys() for extraction in extractions.values()]
+    rows = [i for i, key in enumerate(samples.keys) if all(key in keys for keys in stored)]
+    if not rows:
+        raise LayerwiseError(f"no sample of {samples.source} could be read; see what was set aside")
+    keys = [samples.keys[i] for i in rows]
+    features = {
+        (name, column.layer, column.pooling): extraction.store.load(column.name, keys=keys).float()
+        for name, extraction in extractions.items()
+        for column in extraction.store.columns
+    }
+    return rows, features
+
+
+def _layer_rows(
+    networks: Mapping[str, Network],
+    samples: Samples,
+    extractions: Mapping[str, Extraction],
+    features: Mapping[Key, Float[Tensor, "n _"]],
+) -> tuple[LayerRow, ...]:
+    found = []
+    for name, network in networks.items():
+        whole = forward_milliseconds(network, samples, range(len(samples)))
+        refused = dict(extractions[name].refused)
+        read = {column.layer for column in extractions[name].store.columns}
+        listed = [layer for layer in network.layers if layer.name in read | refused.keys()]
+        for i, layer in enumerate(listed):
+            mine = {
+                key[2]: value for key, value in features.items() if key[:2] == (name, layer.name)
+            }
+            row = LayerRow(
+                network=name,
+                layer=layer.name,
+                kind=layer.kind,
+                position=i,
+                depth=i / max(1, len(listed) - 1),
+                layout=layer.layout.form if layer.layout else "",
+                shape=layer.shape,
+                width=layer.width if layer.layout else 0,
+                parameters=layer.parameters_before,
+                flops=layer.flops_before,
+                milliseconds=whole * layer.share_before,
+                bytes=sum(4 * value.shape[1] for value in mine.values()),
+                refused=refused.get(layer.name, ""),
+            )
+            found.append(dimensions_of(row, mine["mean"]) if "mean" in mine else row)
+    return tuple(found)
+
+
+def _groups(samples: Samples, target: Target) -> Tensor:
+    """A number for each group of related samples; every sample its own where there are none."""
+    names = target.groups or samples.keys
+    numbers = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    return torch.tensor([numbers[name] for name in names])
+
+
+def _target_row(target: Target, divided: Split) -> TargetRow:
+    labels = target.values[divided.test]
+    chance = 0.0
+    if target.kind == "class":
+        most = int(target.values[divided.train].bincount().argmax())
+        chance = float((labels == most).double().mean())
+    return TargetRow(
+        target.name,
+        target.kind,
+        target.classes,
+        "accuracy" if target.kind == "class" else "R2",
+        chance,
+        len(divided.train),
+        len(divided.validation),
+        len(divided.test),
+    )
+
+
+def _sides(divided: Split) -> dict[int, str]:
+    return {
+        row: side
+        for side in ("train", "validation", "test")
+        for row in getattr(divided, side).tolist()
+    }
+
+
+def _set_aside(
+    samples: Samples, extractions: Mapping[str, Extraction]
+) -> tuple[tuple[str, str], ...]:
+    every = [*samples.set_aside, *(s for e in extractions.values() for s in e.set_aside)]
+    return tuple(dict.fromkeys((aside.name, aside.reason) for aside in every))
+
+
+def _network_row(network: Network, extraction: Extraction) -> NetworkRow:
+    return NetworkRow(
+        network.name,
+        network.source,
+        network.modality,
+        network.card,
+        sum(p.numel() for p in network.module.parameters()),
+        network.weights_hash,
+        repr(network.prepare),
+        _notes(network, extraction),
+    )
+
+
+def _notes(network: Network, extraction: Extraction) -> tuple[str, ...]:
+    read = [network.layers[column.layer] for column in extraction.store.columns]
+    copied = [layer.name for layer in dict.fromkeys(read) if layer.overwritten]
+    notes = [f"{name} was not read: {reason}" for name, reason in extraction.refused]
+    if copied:
+        notes.append(f"changed in place later, so copied before: {', '.join(copied)}")
+    return tuple(notes)

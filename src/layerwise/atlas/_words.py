@@ -1,0 +1,77 @@
+"""The answer in words, and as code that uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from layerwise.atlas._atlas import Choice, Score, TargetRow
+from layerwise.models import Network
+
+_POOLED = {
+    "mean": "mean over places",
+    "first": "first token",
+    "last": "last token",
+    "max": "maximum over places",
+    "gem": "generalised mean over places",
+}
+
+
+def words(choice: Choice, row: TargetRow, networks: int) -> str:
+    """Say what the choice is, in two to four sentences."""
+    best, last, cheapest = choice.best, choice.last, choice.cheapest
+    sentences = [
+        f"{row.target} is read best from {best.layer}{_of(best, networks)} ({_how(best)}): "
+        f"{row.metric} "
+        f"{best.test:.3f}, 95 % interval {best.low:.3f} to {best.high:.3f}, on samples that neither "
+        f"fitted nor chose it; knowing nothing gives {row.chance:.3f}."
+    ]
+    if (best.network, best.layer) == (last.network, last.layer):
+        sentences.append("That is the last layer: nothing before it reads it better.")
+    else:
+        sure = choice.gain_low > 0 or choice.gain_high < 0
+        sentences.append(
+            f"The last layer, {last.layer}, gives {last.test:.3f}: a gain of {choice.gain:+.3f} "
+            f"({choice.gain_low:+.3f} to {choice.gain_high:+.3f})"
+            + ("." if sure else ", which these data cannot tell from none.")
+        )
+    if (cheapest.network, cheapest.layer) != (best.network, best.layer):
+        sentences.append(
+            f"{cheapest.layer}{_of(cheapest, networks)} ({cheapest.test:.3f}) cannot be told from it and takes {100 * choice.saved:.0f} % "
+            f"less time."
+        )
+    if not choice.enough:
+        sentences.append(
+            f"The data are too few to be sure: {row.test} test samples leave an interval "
+            f"{best.high - best.low:.2f} wide. More samples, or more groups of them, would tell."
+        )
+    return " ".join(sentences)
+
+
+def code(best: Score, networks: Mapping[str, Network]) -> str:
+    """Python that reads the chosen layer for new samples."""
+    network = networks[best.network]
+    sample = {
+        "image": 'PIL.Image.open("picture.jpg")',
+        "text": '"a sentence"',
+        "tensor": "sample",
+    }[network.modality]
+    pooling = {"mean": "Mean", "first": "First", "last": "Last", "max": "Max", "gem": "GeM"}
+    lines = ["import layerwise"]
+    lines += ["import PIL.Image"] if network.modality == "image" else []
+    lines += [
+        f"from layerwise.features import {pooling[best.pooling]}",
+        "",
+        f"network = layerwise.open({network.source!r})",
+        f"inputs = network.batch([network.prepare({sample})])",
+        f"pooled = layerwise.taps.pool(network, inputs, {best.layer!r}, [{pooling[best.pooling]}()])",
+        f"features = pooled[{best.layer!r}, {best.pooling!r}]  # [n d]",
+    ]
+    return "\n".join(lines)
+
+
+def _how(score: Score) -> str:
+    return f"{_POOLED[score.pooling]}, {score.readout} readout"
+
+
+def _of(score: Score, networks: int) -> str:
+    return f" of {score.network}" if networks > 1 else ""

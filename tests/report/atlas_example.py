@@ -1,7 +1,7 @@
 """A made-up atlas that looks like a real one: for the tests of the page, and for looking at it.
 
-`python tests/report/atlas_example.py FOLDER` writes the pages of a few kinds of survey. The numbers
-come from smooth curves with noise, the pictures from scikit-image's photographs.
+`python tests/report/atlas_example.py FOLDER [KIND ...]` writes a page of every kind of survey.
+The numbers come from smooth curves with noise, the pictures from scikit-image's photographs.
 """
 
 from __future__ import annotations
@@ -47,10 +47,12 @@ NAMES = {
     "smollm2-135m": ["model.embed_tokens", *[f"model.layers.{i}" for i in range(30)], "model.norm"],
 }
 TARGETS = (
-    TargetRow("photo", "class", tuple(p.split(".")[0] for p in PHOTOGRAPHS), "accuracy", *(0,) * 4),
-    TargetRow("blur", "class", ("none", "slight", "medium", "strong"), "accuracy", *(0,) * 4),
-    TargetRow("orientation", "class", ("0°", "90°", "180°", "270°"), "accuracy", *(0,) * 4),
-    TargetRow("brightness", "number", (), "R2", *(0,) * 4),
+    TargetRow(
+        "photo", "class", tuple(p.split(".")[0] for p in PHOTOGRAPHS), "accuracy", 0.0, 0, 0, 0
+    ),
+    TargetRow("blur", "class", ("none", "slight", "medium", "strong"), "accuracy", 0.0, 0, 0, 0),
+    TargetRow("orientation", "class", ("0°", "90°", "180°", "270°"), "accuracy", 0.0, 0, 0, 0),
+    TargetRow("brightness", "number", (), "R2", 0.0, 0, 0, 0),
 )
 PEAKS = (0.8, 0.35, 0.65, 0.2)
 TOPS = (0.99, 0.84, 0.58, 0.93)
@@ -321,7 +323,7 @@ def _shown(
 
 def _uri(picture: Image.Image, form: str) -> str:
     file = io.BytesIO()
-    picture.save(file, form, quality=70, optimize=True)
+    picture.save(file, form, quality=70)
     return f"data:image/{form.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
@@ -382,7 +384,7 @@ def _pictures(layers: list[LayerRow], arrays: list[np.ndarray]) -> list[LayerPic
             stack.append(np.concatenate([small * (1 - row.depth), 6 * edges, small**2], -1))
         flat = np.stack(stack).reshape(-1, stack[0].shape[-1])
         flat = flat - flat.mean(0)
-        parts = flat @ np.linalg.svd(flat, full_matrices=False)[2][:3].T
+        parts = flat @ np.linalg.eigh(flat.T @ flat)[1][:, -3:]
         low, high = np.quantile(parts, (0.02, 0.98), axis=0)
         colours = np.clip((parts - low) / (high - low), 0, 1).reshape(-1, side, side, 3)
         for i, each in enumerate(colours):
@@ -391,14 +393,91 @@ def _pictures(layers: list[LayerRow], arrays: list[np.ndarray]) -> list[LayerPic
     return found
 
 
+def hostile() -> Atlas:
+    """Every text of the atlas tries to leave its place in the page."""
+    evil = (
+        "</script><script>document.documentElement.dataset.evil=1</script><img src=x onerror=x>\"'&"
+    )
+    atlas = make_atlas((evil,), depth=3, targets=TARGETS[:1], samples=12, pictures=False)
+    target = dataclasses.replace(atlas.targets[0], target=evil, classes=(evil, "a"))
+    return dataclasses.replace(
+        atlas,
+        provenance=dataclasses.replace(
+            *(atlas.provenance,),
+            command=evil,
+            data=evil,
+            versions={evil: evil},
+            machine={evil: evil},
+        ),
+        networks=(NetworkRow(*(evil,) * 2, "image", evil, 1, *(evil,) * 2, (evil,)),),
+        targets=(target,),
+        scores=tuple(dataclasses.replace(s, target=evil, readout=evil) for s in atlas.scores),
+        choices=tuple(
+            dataclasses.replace(c, target=evil, words=evil, code=evil) for c in atlas.choices
+        ),
+        shown=tuple(
+            dataclasses.replace(s, name=evil, text=evil, targets={evil: evil}) for s in atlas.shown
+        ),
+        set_aside=((evil, evil),),
+    )
+
+
+def blank() -> Atlas:
+    """Nothing but where it comes from."""
+    return Atlas(1, make_atlas(("net",), depth=1, samples=12).provenance, *[()] * 13)
+
+
+def untold() -> Atlas:
+    """Layers without targets: nothing to rank."""
+    atlas = make_atlas(targets=(), samples=24)
+    return dataclasses.replace(atlas, scores=(), controls=())
+
+
+def undefined() -> Atlas:
+    """Numbers that are missing, infinite or not numbers."""
+    atlas = make_atlas(("net",), depth=4, targets=TARGETS[1:2], samples=24)
+    nan, inf = float("nan"), float("inf")
+    bad = {"validation": nan, "test": nan, "low": -inf, "high": inf}
+    choice = atlas.choices[0]
+    return dataclasses.replace(
+        atlas,
+        layers=tuple(
+            dataclasses.replace(r, effective_rank=inf, milliseconds=nan) for r in atlas.layers
+        ),
+        scores=tuple(dataclasses.replace(s, **bad) for s in atlas.scores),
+        choices=(
+            dataclasses.replace(
+                *(choice,),
+                gain=nan,
+                gain_low=nan,
+                gain_high=nan,
+                saved=nan,
+                best=dataclasses.replace(choice.best, **bad),
+            ),
+        ),
+        collapse=tuple(dataclasses.replace(c, nc1=inf, nc4=None) for c in atlas.collapse),
+    )
+
+
+KINDS = {
+    "photos": make_atlas,
+    "text": lambda: make_atlas(("minilm-l6", "smollm2-135m"), modality="text"),
+    "one": lambda: make_atlas(("net",), targets=TARGETS[3:], depth=1, pictures=False),
+    "deep": lambda: make_atlas(("deep",), depth=200, targets=TARGETS[:2], samples=24, enough=False),
+    "many": lambda: make_atlas(
+        tuple(f"network-{i}" for i in range(8)),
+        depth=6,
+        targets=[dataclasses.replace(TARGETS[i % 4], target=f"target {i}") for i in range(30)],
+        samples=24,
+    ),
+    "hostile": hostile,
+    "blank": blank,
+    "untold": untold,
+    "undefined": undefined,
+}
+
 if __name__ == "__main__":
     from layerwise.report import write
 
-    out = Path(sys.argv[1])
-    many = [dataclasses.replace(TARGETS[i % 4], target=f"target {i}") for i in range(30)]
-    write(make_atlas(), out / "photos")
-    write(make_atlas(("minilm-l6", "smollm2-135m"), modality="text"), out / "text")
-    write(make_atlas(("net",), targets=TARGETS[3:], depth=1, pictures=False), out / "one")
-    write(make_atlas(("deep",), depth=200, targets=TARGETS[:2], enough=False), out / "deep")
-    eight = tuple(f"network-{i}" for i in range(8))
-    write(make_atlas(eight, depth=30, targets=many), out / "many")
+    for each in sys.argv[2:] or KINDS:
+        write(KINDS[each](), Path(sys.argv[1]) / each)

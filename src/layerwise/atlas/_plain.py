@@ -6,7 +6,7 @@ JSON has no word for numbers that are not finite: they stand as the strings `NaN
 
 from __future__ import annotations
 
-import math
+import json
 from dataclasses import MISSING, fields, is_dataclass
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -26,22 +26,14 @@ def to_plain(value: Any) -> Any:
         >>> to_plain((1, float("nan"), {"a": (None,)}))
         [1, 'NaN', {'a': [None]}]
     """
-    if is_dataclass(value):
-        return {field.name: to_plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, dict):
-        return {name: to_plain(item) for name, item in value.items()}
-    if isinstance(value, tuple):
-        return [to_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value
+    return json.loads(json.dumps(value, default=vars), parse_constant=str)
 
 
 def from_plain(kind: Any, value: Any, where: str) -> Any:
     """Turn what `to_plain` gave into the kind of value it was.
 
     Args:
-        kind: a dataclass, tuple, dict or union with None of those, or `str`, `int`, `float`, `bool`.
+        kind: a dataclass, tuple, dict, `str`, `int`, `float`, `bool`, or one of them or None.
         value: the plain value.
         where: its name, for the error.
 

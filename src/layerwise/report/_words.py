@@ -18,7 +18,7 @@ def score(value: float) -> str:
         >>> score(0.84251), score(-0.1)
         ('0.843', '\u22120.100')
     """
-    return f"{value:.3f}".replace("-", "\u2212") if math.isfinite(value) else "not a number"
+    return f"{value:.3f}".replace("-", "\u2212") if math.isfinite(value) else "undefined"
 
 
 def signed(value: float) -> str:
@@ -31,7 +31,7 @@ def signed(value: float) -> str:
         >>> signed(0.0), signed(-0.02)
         ('+0.000', '\u22120.020')
     """
-    return f"{value:+.3f}".replace("-", "\u2212") if math.isfinite(value) else "not a number"
+    return f"{value:+.3f}".replace("-", "\u2212") if math.isfinite(value) else "undefined"
 
 
 def grouped(value: int) -> str:
@@ -62,14 +62,14 @@ def counted(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
-def amount(value: float) -> str:
+def amount(value: int) -> str:
     """A large number with three digits and k, M, G or T.
 
     Args:
         value: the number.
 
     Example:
-        >>> amount(950), amount(4_652_008), amount(3.9e8)
+        >>> amount(950), amount(4_652_008), amount(390_000_000)
         ('950', '4.65 M', '390 M')
     """
     power = min(4, max(0, int(math.log10(value) // 3))) if value >= 1 else 0
@@ -100,7 +100,8 @@ def saving(choice: Choice) -> str:
     best, cheapest = choice.best, choice.cheapest
     if (best.network, best.layer) == (cheapest.network, cheapest.layer):
         return "the best layer itself"
-    return f"{score(cheapest.test)}, saves {choice.saved:.0%} of the time"
+    saved = f", saves {choice.saved:.0%} of the time" if math.isfinite(choice.saved) else ""
+    return score(cheapest.test) + saved
 
 
 def scale_low(choice: Choice, target: TargetRow) -> float:

@@ -49,12 +49,14 @@ function startBar() {
   const bar = find("bar");
   if (!chosen.layer) return;
   bar.hidden = false;
-  if (atlas.targets.length) {
+  if (atlas.targets.length > 1) {
     const field = picker("Target", atlas.targets.map(({ target }) => [target, target]), chosen.target, (target) => choose({ target }));
     watch(["target"], () => { field.querySelector("select").value = chosen.target; });
     bar.append(field);
   }
-  const field = picker("Network", networkNames.filter((name) => layersOf(name).length).map((name) => [name, name]), chosen.network, (network) => choose({ network }));
+  const known = networkNames.filter((name) => layersOf(name).length);
+  const field = picker("Network", known.map((name) => [name, name]), chosen.network, (network) => choose({ network }));
   watch(["network"], () => { field.querySelector("select").value = chosen.network; });
-  bar.append(field, layerSlider());
+  if (known.length > 1) bar.append(field);
+  bar.append(layerSlider());
 }

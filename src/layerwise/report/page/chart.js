@@ -25,7 +25,7 @@ function axis(low, high, from, to, log) {
 }
 
 // spec: width, height, label, x {low, high, log, ticks [[value, text]], title}, y {low, high, say, title},
-// series [{name, tone, shape, dash, band, thin, loose, points [{x, y, low, high, full, title, lines, row}]}],
+// series [{name, tone, shape, dash, band, thin, faint, loose, points [{x, y, low, high, full, title, lines, row}]}],
 // rules [{y, text}], marks [{point, text}], guide, current(point), onpick(point)
 function drawChart(host, spec) {
   const edge = { top: spec.marks && spec.marks.length ? 30 : 12, right: spec.right || 14, bottom: 46, left: 46 };
@@ -49,10 +49,9 @@ function drawChart(host, spec) {
     free = X(value) - half - 9;
     put(svg("text", { class: "name", x: X(value), y: inner.bottom + 18, "text-anchor": "middle" }, text));
   }
-  put(svg("text", { x: (edge.left + inner.right) / 2, y: spec.height - 6, "text-anchor": "middle" }, spec.x.title + (spec.width > 520 && spec.x.more ? spec.x.more : "")));
+  put(svg("text", { x: (edge.left + inner.right) / 2, y: spec.height - 6, "text-anchor": "middle" }, clipText(spec.x.title, spec.width / 7) + (spec.width > 520 && spec.x.more ? spec.x.more : "")));
   for (const rule of spec.rules || []) {
-    put(svg("line", { class: "rule", x1: edge.left, x2: inner.right, y1: clampY(rule.y), y2: clampY(rule.y) }),
-      svg("text", { class: "note", x: inner.right, y: clampY(rule.y) - 6, "text-anchor": "end" }, rule.text));
+    put(svg("line", { class: "rule", x1: edge.left, x2: inner.right, y1: clampY(rule.y), y2: clampY(rule.y) }));
   }
   if (Number.isFinite(spec.guide)) put(svg("line", { class: "guide", x1: X(spec.guide), x2: X(spec.guide), y1: edge.top, y2: inner.bottom }));
 
@@ -60,7 +59,7 @@ function drawChart(host, spec) {
   const gap = (inner.right - edge.left) / Math.max(2, ...spec.series.map((s) => s.points.length));
   const size = Math.min(1, Math.max(0.42, gap / 16));
   spec.series.forEach((series, s) => {
-    const group = svg("g", { class: toneOf(series.tone) });
+    const group = svg("g", { class: `${toneOf(series.tone)}${series.faint ? " faint" : ""}` });
     const points = series.points.filter((p) => Number.isFinite(p.y) && Number.isFinite(X(p.x)));
     const ranged = points.filter((p) => Number.isFinite(p.low) && Number.isFinite(p.high));
     if (series.band && ranged.length > 1) {
@@ -82,6 +81,9 @@ function drawChart(host, spec) {
     }
     put(group);
   });
+  for (const rule of spec.rules || []) {
+    put(svg("text", { class: "note", x: inner.right, y: clampY(rule.y) - 6, "text-anchor": "end" }, rule.text));
+  }
   put(...noteMarks(spec, X, clampY, edge, inner));
   const ring = svg("circle", { class: "ring", r: 9, visibility: "hidden" });
   put(ring);
@@ -150,8 +152,13 @@ function listen(host, spec, places, ring) {
   host.setAttribute("role", "application");
   host.setAttribute("aria-roledescription", "chart");
   host.setAttribute("aria-label", `${spec.label} Arrow keys walk the points, Enter chooses a layer. The same numbers follow as a table.`);
-  host.onpointermove = (event) => show(near(event));
-  host.onpointerleave = () => show(null);
+  // A resting pointer must not take the point away from the keys.
+  const keyed = () => document.activeElement === host;
+  host.onpointermove = (event) => {
+    const place = near(event);
+    if (place || !keyed()) show(place);
+  };
+  host.onpointerleave = () => (keyed() ? hideTip() : show(null));
   host.onblur = () => show(null);
   host.onclick = (event) => {
     const place = near(event);

@@ -3,7 +3,7 @@ const AXES = {
   depth: { text: "depth", of: (row) => row.depth },
   milliseconds: { text: "time", title: "milliseconds per sample up to the layer", of: (row) => row.milliseconds },
   parameters: { text: "parameters", title: "parameters up to the layer", of: (row) => row.parameters },
-  flops: { text: "FLOPs", title: "floating-point operations per sample up to the layer", of: (row) => row.flops },
+  flops: { text: "FLOPs", title: "FLOPs per sample up to the layer", of: (row) => row.flops },
 };
 const view = { axis: "depth", pooling: "", readout: "", controls: true, hidden: new Set() };
 
@@ -23,7 +23,13 @@ function costAxis(networks, extra) {
   return { low: log ? low : 0, high, log, ticks: steps, title: title + (log ? " (logarithmic)" : "") };
 }
 
-const shownNetworks = () => networkNames.filter((name) => !view.hidden.has(name));
+// The chosen network comes last, on top; where there are many, the others step back.
+function shownNetworks() {
+  const names = networkNames.filter((name) => !view.hidden.has(name));
+  return [...names.filter((name) => name !== chosen.network), ...names.filter((name) => name === chosen.network)];
+}
+
+const isFaint = (network) => networkNames.length > 3 && network !== chosen.network;
 
 function scoreHere(target, network, layer) {
   const all = scoresOf.get(at(target, network, layer)) || [];
@@ -51,7 +57,7 @@ function depthSeries(target) {
       const score = scoreHere(target, network, row.layer);
       return score ? [scorePoint(row, score, number(of(row)), tied.has(at(network, row.layer)))] : [];
     });
-    return { name: network, tone: index, shape: index, dash: index, band: true, points };
+    return { name: network, tone: index, shape: index, dash: index, band: true, faint: isFaint(network), points };
   });
 }
 
@@ -61,13 +67,13 @@ function joinedSeries(target) {
     const joined = atlas.scores.filter((s) => s.target === target && s.network === network && !layerOf.has(at(network, s.layer)));
     const top = best(joined);
     const index = networkNames.indexOf(network);
-    return top ? [{ name: network, tone: index, shape: index, dash: 0, loose: true, points: [scorePoint(null, top, 1.09, false)] }] : [];
+    return top ? [{ name: network, tone: index, shape: index, dash: 0, loose: true, faint: isFaint(network), points: [scorePoint(null, top, 1.09, false)] }] : [];
   });
 }
 
 function controlSeries(target) {
   const { of } = AXES[view.axis];
-  return shownNetworks().flatMap((network) => {
+  return shownNetworks().filter((network) => !isFaint(network)).flatMap((network) => {
     const seen = new Set();
     const mine = atlas.controls.filter((c) => {
       const fits = c.target === target && c.network === network && layerOf.has(at(network, c.layer)) && (!view.pooling || c.pooling === view.pooling);

@@ -15,6 +15,8 @@ const html = (tag, attributes, ...children) => fill(document.createElement(tag),
 const svg = (tag, attributes, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
 const find = (id) => document.getElementById(id);
 
+const clipText = (text, most) => (text.length > most ? `${text.slice(0, most)}…` : text);
+
 function announce(text) {
   find("live").textContent = text;
 }

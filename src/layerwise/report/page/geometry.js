@@ -30,7 +30,7 @@ function startGeometry() {
       const points = layersOf(network).map((row) => ({
         x: number(AXES[view.axis].of(row)), y: number(value(row)), row, title: row.layer, lines: [network, `${title} ${say.plain(value(row))}`],
       }));
-      return { name: network, tone: index, shape: index, dash: index, thin: true, points: points.filter((p) => Number.isFinite(p.y)) };
+      return { name: network, tone: index, shape: index, dash: index, thin: true, faint: isFaint(network), points: points.filter((p) => Number.isFinite(p.y)) };
     });
     const twin = tableTwin(`${title} by layer`, ["network", "layer", title], () => series().flatMap((s) => s.points.map((p) => [s.name, p.title, say.plain(p.y)])));
     const panel = html("div", { class: "panel" }, html("h3", {}, title), html("p", { class: "hint" }, hint), host, twin);

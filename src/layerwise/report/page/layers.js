@@ -87,7 +87,9 @@ function startLayers() {
         const text = speak ? (row[key] === null || row[key] === undefined ? "–" : speak(row[key])) : row[key];
         return html("td", { class: speak ? "number" : null }, text, target && layerFlags(row, target));
       }))));
-    count.textContent = `${list.length} of ${all.filter((row) => !row.refused).length} layers`;
+    const total = all.filter((row) => !row.refused).length;
+    count.textContent = list.length === total ? "" : `${list.length} of ${total} layers`;
+    count.hidden = list.length === total;
     more.hidden = list.length === found.length;
     more.textContent = `Show all ${found.length} layers`;
   };
@@ -98,7 +100,7 @@ function startLayers() {
       html("button", { type: "button", class: "quiet", onclick: () => save("layers.json", "application/json", JSON.stringify(all, null, 1)) }, "Layers as JSON"),
       atlas.scores.length > 0 && html("button", { type: "button", class: "quiet", onclick: () => save("scores.csv", "text/csv", csvOf(atlas.scores)) }, "All scores as CSV")),
     html("div", { class: "panel" },
-      html("div", { class: "layers-scroll", tabindex: "0", role: "region", "aria-label": "All layers" },
+      html("div", { class: "layers-scroll", tabindex: "0", role: "region", "aria-label": "Table of layers" },
         html("table", { class: "big" }, html("caption", { class: "unseen" }, "All layers with costs and scores"), html("thead", {}, html("tr", {}, heads)), body)),
       count, more));
   draw();

@@ -2,7 +2,7 @@
 function sampleFace(i) {
   const sample = atlas.shown[i];
   if (sample.picture) return html("img", { src: sample.picture, alt: sample.name });
-  return html("span", { class: "snippet" }, clipText(sample.text || sample.name, 140));
+  return html("span", { class: "snippet" }, html("span", {}, sample.text || sample.name));
 }
 
 function startNeighbours() {
@@ -11,7 +11,7 @@ function startNeighbours() {
   const queries = [...new Set(atlas.neighbours.flatMap((n) => n.queries))];
   let query = queries[0];
   const strip = html("div", { class: "queries", role: "group", "aria-label": "Whose neighbours" });
-  const buttons = queries.map((i) => html("button", { type: "button", "aria-pressed": String(i === query), "aria-label": `Neighbours of ${atlas.shown[i].name}`, title: atlas.shown[i].name, onclick: () => choose({ sample: i }) }, sampleFace(i)));
+  const buttons = queries.map((i) => html("button", { type: "button", "aria-pressed": String(i === query), "aria-label": atlas.shown[i].picture ? `Neighbours of ${atlas.shown[i].name}` : null, title: atlas.shown[i].name, onclick: () => choose({ sample: i }) }, sampleFace(i)));
   strip.append(...buttons);
   const words = html("p", {});
   const sheet = html("div", { class: "sheet near", tabindex: "0", role: "region", "aria-label": "Nearest neighbours by layer" });
@@ -21,8 +21,8 @@ function startNeighbours() {
     const target = targetOf.get(chosen.target);
     const same = target && target.kind === "class" && theirs !== undefined && theirs === own;
     const described = `${atlas.shown[i].name}${theirs === undefined ? "" : `, ${chosen.target} ${theirs}`}`;
-    return html("button", { type: "button", class: "near-one", title: described, "aria-label": described + (same ? ", the same" : ""), onclick: () => choose({ sample: i }) },
-      sampleFace(i), same && html("span", { class: "same", "aria-hidden": "true" }, "✓"), target && target.kind === "number" && theirs !== undefined && html("span", { class: "value" }, say.plain(theirs)));
+    return html("button", { type: "button", class: "near-one", title: described, "aria-label": atlas.shown[i].picture ? described + (same ? ", the same" : "") : null, onclick: () => choose({ sample: i }) },
+      sampleFace(i), same && html("span", { class: "same" }, html("span", { "aria-hidden": "true" }, "✓"), html("span", { class: "unseen" }, " the same")), target && target.kind === "number" && theirs !== undefined && html("span", { class: "value" }, say.plain(theirs)));
   };
   const mark = () => {
     for (const row of sheet.querySelectorAll("tr[data-layer]")) {

@@ -9,8 +9,6 @@ function sampleLines(sample) {
   return [...(sample.text ? [clipText(sample.text, 160)] : []), ...answers.slice(0, 6), ...(sample.split ? [`${sample.split} sample`] : [])];
 }
 
-const clipText = (text, most) => (text.length > most ? `${text.slice(0, most)}…` : text);
-
 // How a target colours the samples: by class with a shape each, or by number along a ramp.
 function colouring(target) {
   const row = targetOf.get(target);
@@ -31,7 +29,7 @@ function startSamples() {
   const style = { pictures: hasPictures, only: null };
   const cloud = html("div", { class: "cloud", tabindex: "0", role: "application", "aria-roledescription": "map of samples", "aria-label": "Samples in two dimensions. Arrow keys walk to the next sample that way, Enter chooses it. The same samples follow as a table." });
   const missing = html("p", { class: "soft", hidden: true }, "There is no map of this layer.");
-  const legend = html("ul", { class: "legend", "aria-label": "What the colours mean" });
+  const legend = html("ul", { class: "legend classes", "aria-label": "What the colours mean" });
   const picked = html("div", { class: "picked", hidden: true });
   const marks = atlas.shown.map((_, i) => html("div", { class: "mark", "data-i": i }));
   cloud.append(...marks);
@@ -86,7 +84,7 @@ function startSamples() {
   walkCloud(cloud, marks, spots, (i) => choose({ sample: i }));
   box.append(
     html("div", { class: "tools" }, hasPictures && segments("Draw", [["pictures", "pictures"], ["shapes", "shapes"]], "pictures", (key) => { style.pictures = key === "pictures"; dress(); })),
-    cloud, missing, html("div", { class: "below" }, layerSlider(), playButton()), legend, picked, twin);
+    cloud, missing, html("div", { class: "below" }, layerSlider(), atlas.layers.length > 1 && playButton()), legend, picked, twin);
   dress();
   onWidth(cloud, () => { dress(); move(false); });
   watch(["target"], () => { style.only = null; dress(); });
@@ -137,8 +135,13 @@ function walkCloud(cloud, marks, spots, onpick) {
     });
     return found;
   };
-  cloud.onpointermove = (event) => show(near(event));
-  cloud.onpointerleave = cloud.onblur = () => show(null);
+  const keyed = () => document.activeElement === cloud;
+  cloud.onpointermove = (event) => {
+    const i = near(event);
+    if (i !== null || !keyed()) show(i);
+  };
+  cloud.onpointerleave = () => (keyed() ? hideTip() : show(null));
+  cloud.onblur = () => show(null);
   cloud.onclick = (event) => {
     const i = near(event);
     if (i !== null) onpick(i);

@@ -3,7 +3,7 @@ function startSees() {
   const box = find("sees-chart");
   if (!box) return;
   const pictureOf = new Map(atlas.pictures.map((p) => [at(p.network, p.layer, p.sample), p.picture]));
-  const sheet = html("div", { class: "sheet", tabindex: "0", role: "region", "aria-label": "What the layers see" });
+  const sheet = html("div", { class: "sheet", tabindex: "0", role: "region", "aria-label": "Inputs down, layers across" });
   const missing = html("p", { class: "soft", hidden: true }, "There are no pictures of this network's layers.");
   box.append(missing, sheet);
   const mark = () => {

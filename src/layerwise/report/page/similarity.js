@@ -1,5 +1,5 @@
 // The layer x layer map: cells on a canvas, names and cursors above it.
-const NAME_ROOM = { wide: 118, narrow: 74 };
+const NAME_ROOM = { wide: 128, narrow: 74 };
 
 function pairOf(a, b) {
   const pair = atlas.similarity.find((s) => s.network === a && s.other === b);
@@ -55,14 +55,22 @@ function paintCells(canvas, matrix, cell) {
   }));
 }
 
-function heatNames(list, cell, place) {
+function shortByItem(list) {
   const short = new Map();
   for (const members of grouped(list, (item) => item.network).values()) {
     const names = shortNames(members.map((m) => m.layer)).names;
     members.forEach((m, i) => short.set(m, names[i]));
   }
-  const every = Math.max(1, Math.ceil(13 / cell));
-  return list.flatMap((item, i) => (item.i % every ? [] : [place(short.get(item), i, item)]));
+  return short;
+}
+
+function heatNames(list, short, cell, place) {
+  let free = 0;
+  return list.flatMap((item, i) => {
+    if (i * cell < free) return [];
+    free = i * cell + 13;
+    return [place(short.get(item), i, item)];
+  });
 }
 
 function rampKey() {
@@ -110,8 +118,10 @@ function startSimilarity() {
 function drawHeat(frame, matrix, width) {
   const { rows: down, columns: across, value } = matrix;
   const grown = down[0].network !== down[down.length - 1].network ? 20 : 0;
-  const room = (width < 560 ? NAME_ROOM.narrow : NAME_ROOM.wide) + grown;
-  const cell = Math.min(24, (width - room) / across.length, Math.max(420, innerHeight * 0.8) / down.length);
+  const short = new Map([...shortByItem(down), ...shortByItem(across)]);
+  const longest = Math.max(...[...short.values()].map((name) => name.length));
+  const room = Math.min(width < 560 ? NAME_ROOM.narrow : NAME_ROOM.wide, longest * 6.4 + 20) + grown;
+  const cell = Math.min(44, (width - room) / across.length, Math.max(420, innerHeight * 0.8) / down.length);
   const [w, h] = [cell * across.length, cell * down.length];
   const canvas = html("canvas", { "aria-hidden": "true" });
   paintCells(canvas, matrix, cell);
@@ -121,8 +131,8 @@ function drawHeat(frame, matrix, width) {
   const overlay = svg("svg", { width: room + w, height: room + h, "aria-hidden": "true" });
   const middle = (i) => room + (i + 0.5) * cell;
   overlay.append(
-    ...heatNames(down, cell, (text, i, item) => svg("text", { x: room - 8, y: middle(i) + 4, "text-anchor": "end", class: isChosen(item) ? "current" : null }, clip(text, room - grown))),
-    ...heatNames(across, cell, (text, j, item) => svg("text", { transform: `translate(${middle(j) + 4} ${room - 8}) rotate(-90)`, class: isChosen(item) ? "current" : null }, clip(text, room - grown))));
+    ...heatNames(down, short, cell, (text, i, item) => svg("text", { x: room - 8, y: middle(i) + 4, "text-anchor": "end", class: isChosen(item) ? "current" : null }, clip(text, room - grown))),
+    ...heatNames(across, short, cell, (text, j, item) => svg("text", { transform: `translate(${middle(j) + 4} ${room - 8}) rotate(-90)`, class: isChosen(item) ? "current" : null }, clip(text, room - grown))));
   if (grown) overlay.append(...netNames(down, across, room, cell));
   const seams = (list) => list.map((item, i) => (i && item.network !== list[i - 1].network ? i : 0)).filter(Boolean);
   for (const i of seams(down)) overlay.append(svg("line", { class: "seam", x1: room, x2: room + w, y1: room + i * cell, y2: room + i * cell }));
@@ -148,7 +158,7 @@ function netNames(down, across, room, cell) {
   const fit = ({ name, long }) => (name.length * 7 > long ? `${name.slice(0, Math.max(1, Math.floor(long / 7) - 1))}…` : name);
   return [
     ...spans(across).map((s) => svg("text", { class: "net", x: s.start, y: 13 }, fit(s))),
-    ...spans(down).map((s) => svg("text", { class: "net", transform: `translate(13 ${s.start + s.long}) rotate(-90)` }, fit(s))),
+    ...spans(down).map((s) => svg("text", { class: "net", transform: `translate(13 ${s.start}) rotate(-90)`, "text-anchor": "end" }, fit(s))),
   ];
 }
 
@@ -177,7 +187,8 @@ function walkHeat(box, { rows: down, columns: across }, room, cell, cursor, valu
     return [Math.floor((event.clientY - edge.top - room) / cell), Math.floor((event.clientX - edge.left - room) / cell)];
   };
   box.onpointermove = (event) => show(...cellAt(event));
-  box.onpointerleave = box.onblur = () => show(-1, -1);
+  box.onpointerleave = () => (document.activeElement === box ? hideTip() : show(-1, -1));
+  box.onblur = () => show(-1, -1);
   box.onclick = (event) => {
     const [i, j] = cellAt(event);
     if (down[i] && across[j]) choose({ network: down[i].network, layer: down[i].layer });

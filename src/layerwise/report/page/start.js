@@ -40,6 +40,11 @@ function startCards() {
       (find("depth") || find("layers")).scrollIntoView();
     });
   }
+  for (const link of document.querySelectorAll(".glance a")) {
+    link.addEventListener("click", () => chooseAnswer(link.dataset.target));
+  }
+  // Many answers are shown one at a time; the table above them chooses.
+  find("cards").classList.toggle("one", atlas.choices.length > 6);
   const mark = () => {
     for (const button of document.querySelectorAll(".show-target")) button.closest(".card").classList.toggle("current", button.dataset.target === chosen.target && atlas.targets.length > 1);
   };

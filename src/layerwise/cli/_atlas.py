@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layerwise.cli import _options as option
-from layerwise.cli._device import find_device
+from layerwise.cli._device import device_for
 from layerwise.cli._output import note, note_all, note_data, progress, say, say_json, say_table
 
 if TYPE_CHECKING:
     from layerwise.atlas import Atlas
+    from layerwise.atlas._atlas import Score
 
 _COLUMNS = ("target", "layer", "readout", "test>", "last layer>", "cheapest as good")
 
@@ -37,6 +37,7 @@ def survey(
     """Rank the layers of networks on your data, and write a page that opens offline."""
     from layerwise import atlas, models, report
     from layerwise import data as room
+    from layerwise.atlas._plain import to_plain
 
     samples = room.open(
         data,
@@ -49,10 +50,7 @@ def survey(
         seed=seed,
     )
     note_data(samples)
-    opened = [models.open(name) for name in networks]
-    place = find_device(device)
-    for network in opened:
-        network.module.to(place)
+    opened = [models.open(name, device=device_for(device)) for name in networks]
     with progress() as show:
         found = atlas.survey(
             opened,
@@ -66,7 +64,14 @@ def survey(
     page = report.write(found, out)
     _notes(found)
     if as_json:
-        say_json({"page": str(page), "choices": [asdict(choice) for choice in found.choices]})
+        say_json(
+            {
+                "page": str(page),
+                "choices": to_plain(found.choices),
+                "reused": found.provenance.reused,
+                "set_aside": to_plain(found.set_aside),
+            }
+        )
     else:
         _answer(found, page)
 
@@ -79,20 +84,25 @@ def _notes(atlas: Atlas) -> None:
 
 
 def _answer(atlas: Atlas, page: Path) -> None:
-    say_table(
-        _COLUMNS,
+    several = len(atlas.networks) > 1
+
+    def named(score: Score) -> str:
+        return f"{score.network} {score.layer}" if several else score.layer
+
+    rows = (
         (
-            (
-                choice.target,
-                f"{choice.best.network} {choice.best.layer}",
-                f"{choice.best.pooling}, {choice.best.readout}",
-                f"{choice.best.test:.3f}",
-                f"{choice.last.test:.3f}",
-                f"{choice.cheapest.network} {choice.cheapest.layer}",
-            )
-            for choice in atlas.choices
-        ),
+            choice.target,
+            named(choice.best),
+            f"{choice.best.pooling}, {choice.best.readout}",
+            f"{choice.best.test:.3f}",
+            f"{choice.last.test:.3f}",
+            named(choice.cheapest),
+        )
+        for choice in atlas.choices
     )
+    say_table(_COLUMNS, rows)
     for choice in atlas.choices:
-        say(f"\n{choice.target}: {choice.words}")
-    say(f"\nThe page: {page}")
+        say("")
+        say(choice.words)
+    say("")
+    say(f"The page: {page}")

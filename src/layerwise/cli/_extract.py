@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from layerwise.cli import _options as option
-from layerwise.cli._device import find_device
+from layerwise.cli._device import device_for
 from layerwise.cli._output import note_all, note_data, progress, say, say_json, say_table
 
 
@@ -40,8 +40,7 @@ def extract(
         seed=seed,
     )
     note_data(samples)
-    opened = models.open(network)
-    opened.module.to(find_device(device))
+    opened = models.open(network, device=device_for(device))
     with progress() as show:
         done = taps.extract(opened, samples, out, layers=layers, progress=show)
     note_all("set aside", [(sample.name, sample.reason) for sample in done.set_aside])
@@ -64,4 +63,5 @@ def extract(
         return
     rows = ((column.name, str(column.width), column.layout) for column in done.store.columns)
     say_table(("column", "width>", "made of"), rows)
-    say(f"\n{len(done.store)} rows in {out}: {done.computed} computed, {done.reused} reused")
+    say("")
+    say(f"{len(done.store)} rows in {out}: {done.computed} computed, {done.reused} reused")

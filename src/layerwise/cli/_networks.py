@@ -5,12 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from layerwise.cli import _options as option
-from layerwise.cli._output import counted, note, say_json, say_table
+from layerwise.cli._output import counted, say, say_json, say_table
 
 if TYPE_CHECKING:
     from layerwise.models import Starter
 
 _TOLD = ("name", "what", "modality", "parameters", "wheel", "size", "card")
+_OTHERS = (
+    ("timm:NAME", "a network of timm with its published weights"),
+    ("torchvision:NAME", "the same of torchvision"),
+    ("hf:NAME, hf:FOLDER", "the same of transformers, or what it has saved in a folder"),
+    ("random:NAME", "one of these with random weights, always the same ones"),
+    ("NAME@FILE", "one of these with the weights of a safetensors file or checkpoint"),
+    ("your own module", "in Python: layerwise.open(module)"),
+)
 
 
 def list_networks(*, as_json: option.Json = False) -> None:
@@ -22,10 +30,8 @@ def list_networks(*, as_json: option.Json = False) -> None:
         say_json([{name: getattr(starter, name) for name in _TOLD} for starter in starters])
         return
     say_table(("name", "reads", "parameters>", "download>", "what it is"), map(_row, starters))
-    note(
-        "timm:NAME and hf:NAME open any network of timm and transformers, hub or cache permitting; "
-        "in Python, layerwise.open(module) opens your own."
-    )
+    say("")
+    say_table(("other networks", "what they are"), _OTHERS)
 
 
 def _row(starter: Starter) -> tuple[str, ...]:

@@ -14,9 +14,7 @@ Data = Annotated[
         "array (npy, npz), or what is built in: photos, stdlib."
     ),
 ]
-Network = Annotated[
-    str, typer.Argument(help="A name from `layerwise networks`, `timm:NAME` or `hf:NAME`.")
-]
+Network = Annotated[str, typer.Argument(help="Network, named as `layerwise networks` says.")]
 Networks = Annotated[
     list[str], typer.Option("--network", "-n", help="Network; atlas takes several.")
 ]

@@ -6,11 +6,12 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -47,13 +48,15 @@ def note_data(samples: Samples) -> None:
 
 
 def say(text: str) -> None:
-    """Print a line of the result."""
-    Console(soft_wrap=True, highlight=False, markup=False).print(text)
+    """Print a paragraph of the result; it wraps at spaces only, so that paths stay whole."""
+    console = _console()
+    lines = fill(text, console.width, break_long_words=False, break_on_hyphens=False)
+    console.print(lines, soft_wrap=True)
 
 
 def say_json(value: Any) -> None:
     """Print the whole result for a program."""
-    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def say_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -61,9 +64,6 @@ def say_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
     In a terminal the first columns wrap rather than lose letters; in a pipe nothing wraps.
     """
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=_PIPED)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for title in columns:
         right = title.endswith(">")
@@ -72,21 +72,30 @@ def say_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         )
     for row in rows:
         table.add_row(*row)
-    console.print(table)
+    _console().print(table)
+
+
+def _console() -> Console:
+    console = Console(highlight=False, markup=False)
+    if console.is_terminal:
+        return console
+    return Console(highlight=False, markup=False, width=_PIPED)
 
 
 @contextmanager
 def progress() -> Iterator[Report]:
-    """Show a bar for each stage of long work, where somebody can see it."""
+    """Show how far the present stage of long work is, where somebody can see it."""
     console = Console(stderr=True)
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        stages: dict[str, TaskID] = {}
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("")
 
         def report(stage: str, done: int, total: int) -> None:
-            if stage not in stages:
-                stages[stage] = bars.add_task(stage)
-            bars.update(stages[stage], completed=done, total=total or None)
+            if bar.tasks[task].description != stage:
+                bar.reset(task, description=stage)
+            bar.update(task, completed=done, total=total or None)
 
         yield report
 

@@ -6,16 +6,19 @@ from layerwise.measures._cka import CKA, cka
 from layerwise.measures._covariance import Covariance
 from layerwise.measures._effective_rank import effective_rank
 from layerwise.measures._intrinsic_dimension import intrinsic_dimension
+from layerwise.measures._neural_collapse import NeuralCollapse, neural_collapse
 from layerwise.measures._participation_ratio import participation_ratio
 from layerwise.measures._spectrum import Spectrum, spectrum
 
 __all__ = [
     "CKA",
     "Covariance",
+    "NeuralCollapse",
     "Spectrum",
     "cka",
     "effective_rank",
     "intrinsic_dimension",
+    "neural_collapse",
     "participation_ratio",
     "spectrum",
 ]

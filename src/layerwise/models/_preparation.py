@@ -27,12 +27,16 @@ Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "ham
 class ImagePreparation:
     """Turns a picture of any mode into what an image network takes.
 
+    Greys and other colour spaces become RGB; transparency is laid on white.
+
     Args:
         size: pixels of the shorter side after resizing, or height and width, which may distort.
         crop: height and width of the centre that is cut out; None keeps everything.
         interpolation: Pillow's filter for resizing, which smooths when it shrinks.
         mean: per channel of red, green and blue, on a scale from 0 to 1.
         std: likewise.
+        odd: where the centre lies when an odd number of pixels is cut off: rounded to an even
+            place as in torchvision, or down as in transformers.
 
     Example:
         >>> from PIL import Image
@@ -47,6 +51,7 @@ class ImagePreparation:
     interpolation: Interpolation
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    odd: Literal["even", "down"] = "even"
 
     def __call__(self, image: Image.Image) -> Float[Tensor, "3 h w"]:
         """Prepare one picture."""
@@ -58,7 +63,7 @@ class ImagePreparation:
         if target != picture.size:
             picture = picture.resize(target, Image.Resampling[self.interpolation.upper()])
         if self.crop is not None:
-            picture = picture.crop(_centre(picture.size, self.crop))
+            picture = picture.crop(self._centre(picture.size, self.crop))
         pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
         std = torch.tensor(self.std).view(3, 1, 1)
         scaled = pixels.to(torch.float32, memory_format=torch.contiguous_format)
@@ -71,18 +76,16 @@ class ImagePreparation:
             return self.size, max(1, int(self.size * height / width))
         return max(1, int(self.size * width / height)), self.size
 
+    def _centre(self, size: tuple[int, int], crop: tuple[int, int]) -> tuple[int, int, int, int]:
+        """The box of the centre; where the picture is smaller it reaches beyond, into black."""
+        height, width = crop
+        left, top = self._offset(size[0], width), self._offset(size[1], height)
+        return left, top, left + width, top + height
 
-def _centre(size: tuple[int, int], crop: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The box of the centre; where the picture is smaller, it reaches beyond and is black there."""
-    height, width = crop
-    left, top = _offset(size[0], width), _offset(size[1], height)
-    return left, top, left + width, top + height
-
-
-def _offset(length: int, wanted: int) -> int:
-    if length < wanted:
-        return -((wanted - length) // 2)
-    return round((length - wanted) / 2)
+    def _offset(self, length: int, wanted: int) -> int:
+        if length < wanted:
+            return -((wanted - length) // 2)
+        return (length - wanted) // 2 if self.odd == "down" else round((length - wanted) / 2)
 
 
 def _rgb(image: Image.Image) -> Image.Image:

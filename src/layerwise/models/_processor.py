@@ -51,4 +51,5 @@ def image_preparation(place: str, *, local: bool) -> ImagePreparation:
         cast(Interpolation, Image.Resampling(said["resample"]).name.lower()),
         tuple(said["image_mean"]) if normal else (0.0, 0.0, 0.0),
         tuple(said["image_std"]) if normal else (1.0, 1.0, 1.0),
+        "down",
     )

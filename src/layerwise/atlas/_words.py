@@ -36,8 +36,8 @@ def words(choice: Choice, row: TargetRow, networks: int) -> str:
         )
     if (cheapest.network, cheapest.layer) != (best.network, best.layer):
         sentences.append(
-            f"{cheapest.layer}{_of(cheapest, networks)} ({cheapest.test:.3f}) cannot be told from it and takes {100 * choice.saved:.0f} % "
-            f"less time."
+            f"{cheapest.layer}{_of(cheapest, networks)} ({cheapest.test:.3f}) cannot be told from "
+            f"it and takes {100 * choice.saved:.0f} % less time."
         )
     if not choice.enough:
         sentences.append(

@@ -11,6 +11,8 @@ from typing import Any, final
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from layerwise.models._address import Path, tensors
 from layerwise.models._hooks import at_rest, listening, named_modules, run, unique, usable
@@ -88,11 +90,9 @@ def record(
         keep: hold on to all tensors, so that identity and later changes can be told.
         flops: count floating-point operations, which takes longer.
     """
-    from torch.utils.flop_counter import FlopCounterMode
-
-    counter = FlopCounterMode(display=False)
+    counter = _Operations()
     clock = _clock(root)
-    ledger = _Ledger(keep, clock, counter.get_total_flops if flops else _zero)
+    ledger = _Ledger(keep, clock, counter.count if flops else _zero)
     with ExitStack() as stack:
         stack.enter_context(at_rest(root))
         for name, module in unique(named_modules(root).items()).items():
@@ -106,7 +106,7 @@ def record(
         start = clock()
         run(root, batch)
         seconds = clock() - start
-    return Recording(ledger.calls, seconds, counter.get_total_flops() if flops else 0)
+    return Recording(ledger.calls, seconds, counter.total)
 
 
 def called_directly(root: nn.Module, inputs: Tensor | Mapping[str, Tensor]) -> set[str]:
@@ -166,6 +166,27 @@ class _Ledger:
     def _next(self) -> int:
         self.order += 1
         return self.order
+
+
+@final
+class _Operations(TorchDispatchMode):
+    """Adds up operations by torch's own formulas; unlike its counter, it needs no global hooks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def count(self) -> int:
+        return self.total
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        output = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is not None:
+            self.total += formula(*args, **(kwargs or {}), out_val=output)
+        return output
 
 
 def _clock(root: nn.Module) -> Callable[[], float]:

@@ -18,7 +18,7 @@ import sys
 import types
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -51,8 +51,11 @@ def batches(
     plan: Sequence[Sequence[int]],
     *,
     workers: int | None = None,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Load and prepare samples batch by batch, in the order of the plan.
+
+    Workers are at most twice their number of batches ahead. Closing the generator, or leaving it
+    by an error or Ctrl-C, ends them.
 
     Args:
         samples: where to load from.
@@ -78,7 +81,7 @@ def batches(
 
 def _here(
     samples: Samples, prepare: Callable[[Any], Any], plan: Sequence[Sequence[int]]
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     for indices in plan:
         loaded = [_worker.load(samples.loader, prepare, samples.items[i]) for i in indices]
         yield _batch(samples, indices, loaded)
@@ -86,14 +89,15 @@ def _here(
 
 def _elsewhere(
     samples: Samples, prepare: Callable[[Any], Any], plan: Sequence[Sequence[int]], count: int
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     tools = _pickled(samples.loader, prepare)
     context = multiprocessing.get_context(_start_method())
+    preload = [_worker.__name__, "PIL.Image", samples.loader.__module__, prepare.__module__]
     pool = ProcessPoolExecutor(count, context, _worker.start, (tools,))
     ahead: deque[tuple[Sequence[int], Future[_worker.Packed]]] = deque()
     try:
         for indices in plan:
-            with _starting_workers(import_script=b"__main__" in tools):
+            with _starting_workers(preload, import_script=b"__main__" in tools):
                 ahead.append(
                     (indices, pool.submit(_worker.work, [samples.items[i] for i in indices]))
                 )
@@ -115,6 +119,11 @@ def _result(
         raise LayerwiseError(
             f"a worker process died at or after the batch {first!r} to {last!r}: it was killed, "
             "perhaps for want of memory; take fewer workers, or workers=0 to work in this process"
+        ) from None
+    except (ImportError, AttributeError) as error:
+        raise LayerwiseError(
+            f"a worker process cannot import the loader or the preparation ({error}); put them in "
+            "a module that can be imported, or give workers=0"
         ) from None
 
 
@@ -169,15 +178,16 @@ def _start_method() -> str:
 
 
 @contextlib.contextmanager
-def _starting_workers(*, import_script: bool) -> Iterator[None]:
+def _starting_workers(preload: list[str], *, import_script: bool) -> Iterator[None]:
     """Let processes started here ignore Ctrl-C, and import this module instead of the script.
 
     Ctrl-C reaches every process of a terminal; only the one that can tell the user should act.
     A blocked signal stays blocked in the processes that are started meanwhile.
     """
     script = sys.modules["__main__"]
-    if "forkserver" in multiprocessing.get_all_start_methods():
-        multiprocessing.set_forkserver_preload([_worker.__name__])
+    unix = _start_method() == "forkserver"
+    if unix:
+        multiprocessing.set_forkserver_preload([name for name in preload if name != "__main__"])
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         if not import_script:
@@ -185,5 +195,5 @@ def _starting_workers(*, import_script: bool) -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = script
-        if "forkserver" in multiprocessing.get_all_start_methods():
+        if unix:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)

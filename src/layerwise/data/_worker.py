@@ -6,8 +6,11 @@ its own would cost a file descriptor and a third of a millisecond.
 
 from __future__ import annotations
 
+import functools
+import multiprocessing
 import os
 import pickle
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -80,7 +83,7 @@ def pack(outcomes: Sequence[Outcome]) -> Packed:
     def place(value: Any) -> Any:
         if isinstance(value, Mapping):
             return {name: place(each) for name, each in value.items()}
-        if not isinstance(value, Tensor):
+        if not isinstance(value, Tensor) or value.numel() == 0:
             return value
         slot = Slot(value.dtype, filled.get(value.dtype, 0), tuple(value.shape))
         filled[value.dtype] = slot.start + value.numel()
@@ -106,25 +109,39 @@ def unpack(packed: Packed) -> list[Outcome]:
     return [(fill(value), reason) for value, reason in packed.outcomes]
 
 
-_tools: tuple[Callable[[Any], Any], Callable[[Any], Any]]
+_tools = b""
 
 
 def start(tools: bytes) -> None:
-    """Set a worker process up: one thread, and the loader and the preparation."""
-    global _tools  # noqa: PLW0603 - the state of a worker process is what a global is for
-    torch.set_num_threads(1)
-    _tools = pickle.loads(tools)
+    """Set a worker process up: one thread, and the pickled loader and preparation."""
+    global _tools  # noqa: PLW0603 - a worker process has no other place to keep its state
+    torch.set_num_threads(1)  # the other cores belong to the other workers and to the network
+    _tools = tools
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker of a killed process would wait for its next batch for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+@functools.cache
+def _unpickled() -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    """The tools, not before they are used: a failed import then comes back as an exception."""
+    loader, prepare = pickle.loads(_tools)
+    return loader, prepare
 
 
 def work(items: Sequence[Any]) -> Packed:
     """Load and prepare the samples of a batch in a worker process."""
-    loader, prepare = _tools
+    loader, prepare = _unpickled()
     packed = pack([load(loader, prepare, item) for item in items])
-    if _shared_memory_left() > 4 * sum(
-        b.numel() * b.element_size() for b in packed.buffers.values()
-    ):
+    if _shared_memory_left() > 4 * sum(buffer.nbytes for buffer in packed.buffers.values()):
         return packed
-    plain = {dtype: buffer.view(torch.uint8).numpy() for dtype, buffer in packed.buffers.items()}
+    plain = {t: buffer.view(torch.uint8).numpy() for t, buffer in packed.buffers.items()}
     return Packed(packed.outcomes, plain)
 
 

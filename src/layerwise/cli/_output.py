@@ -100,7 +100,7 @@ def progress() -> Iterator[Report]:
         yield report
 
 
-def counted(number: float) -> str:
+def counted(number: int) -> str:
     """A count with three digits and a letter for thousands, millions and so on.
 
     Example:

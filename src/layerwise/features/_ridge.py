@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from layerwise.errors import LayerwiseError
+from layerwise.features._decomposition import Decomposition
 from layerwise.features._finite import require_finite
 from layerwise.features._standardise import Standardise
 
@@ -95,16 +96,14 @@ class Ridge(nn.Module):
         columns = targets.double().reshape(n, -1)
         bias = columns.mean(0)
         y = columns - bias
-        weight, residual, kept = (_primal if x.shape[1] <= n else _dual)(x, y, grid)
-        # A row that alone decides a direction (nothing kept) has no such answer: stay finite.
-        left_out = residual / kept.clamp(min=torch.finfo(torch.float64).eps).unsqueeze(2)
+        solution = Decomposition.of(x).solve(y, grid)
         return cls(
             standardise,
-            weight.to(features.dtype),
+            solution.weight.to(features.dtype),
             bias.to(features.dtype),
             penalties=grid.to(features.dtype),
-            loo=(columns - left_out).to(features.dtype),
-            loo_error=left_out.square().mean(1).to(features.dtype),
+            loo=(columns - solution.left_out).to(features.dtype),
+            loo_error=solution.left_out.square().mean(1).to(features.dtype),
         )
 
     def forward(self, features: Float[Tensor, "m d"]) -> Float[Tensor, "p m k"]:
@@ -120,11 +119,10 @@ class Ridge(nn.Module):
         """Index of the penalty with the least leave-one-out error.
 
         Args:
-            columns: which targets count, all by default; each counts in units of its own variance.
+            columns: which targets count, all by default: such as are of one kind and unit.
         """
-        error = self.loo_error / self.loo_error.amin(0).clamp(min=torch.finfo(torch.float32).tiny)
-        chosen = error if columns is None else error[:, torch.as_tensor(columns)]
-        return int(chosen.mean(1).argmin())
+        error = self.loo_error if columns is None else self.loo_error[:, torch.as_tensor(columns)]
+        return int(error.mean(1).argmin())
 
     def linear(self, index: int) -> nn.Linear:
         """One penalty's readout as a plain layer, the standardising folded in: to keep or to ship.
@@ -153,40 +151,3 @@ def _grid(penalties: Sequence[float] | None, n: int) -> Float[Tensor, " p"]:
     if grid.numel() == 0 or not bool((grid > 0).all()):
         raise LayerwiseError(f"penalties {list(penalties)} must be positive and at least one")
     return grid
-
-
-_Fit = tuple[Float[Tensor, "p d k"], Float[Tensor, "p n k"], Float[Tensor, "p n"]]
-
-
-def _primal(x: Float[Tensor, "n d"], y: Float[Tensor, "n k"], grid: Float[Tensor, " p"]) -> _Fit:
-    """Weights, residuals and 1 - leverage from the decomposition of `x'x`."""
-    spectrum, vectors = torch.linalg.eigh(x.T @ x)
-    scores = x @ vectors
-    inverse = 1 / (spectrum.clamp(min=0)[:, None] + grid)
-    coefficients = _spread(inverse, scores.T @ y)
-    weight = _each(vectors, coefficients)
-    residual = y - _each(scores, coefficients)
-    return weight, residual, 1 - 1 / len(x) - (scores.square() @ inverse).T
-
-
-def _dual(x: Float[Tensor, "n d"], y: Float[Tensor, "n k"], grid: Float[Tensor, " p"]) -> _Fit:
-    """The same from `xx'`; the residuals are the penalty times the dual weights."""
-    spectrum, vectors = torch.linalg.eigh(x @ x.T)
-    # The constant direction has no variance, and rounding must not give it any: below its 1 / n
-    # is taken off exactly.
-    rounding = len(x) * torch.finfo(x.dtype).eps * spectrum[-1]
-    spectrum = torch.where(spectrum > rounding, spectrum, 0.0)
-    inverse = 1 / (spectrum[:, None] + grid)
-    dual = _each(vectors, _spread(inverse, vectors.T @ y))
-    kept = (vectors.square() @ (inverse * grid)).T - 1 / len(x)
-    return x.T @ dual, grid[:, None, None] * dual, kept
-
-
-def _spread(inverse: Float[Tensor, "r p"], projected: Float[Tensor, "r k"]) -> Tensor:
-    return inverse.unsqueeze(2) * projected.unsqueeze(1)
-
-
-def _each(matrix: Float[Tensor, "m r"], coefficients: Float[Tensor, "r p k"]) -> Tensor:
-    """`matrix` times the coefficients of every penalty, in one product: `[p m k]`."""
-    product = matrix @ coefficients.flatten(1)
-    return product.unflatten(1, coefficients.shape[1:]).transpose(0, 1)

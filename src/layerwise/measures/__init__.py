@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from layerwise.measures._bootstrap import Interval, bootstrap_mean, bootstrap_r2
 from layerwise.measures._cka import CKA, cka
 from layerwise.measures._covariance import Covariance
 from layerwise.measures._effective_rank import effective_rank
@@ -13,8 +14,11 @@ from layerwise.measures._spectrum import Spectrum, spectrum
 __all__ = [
     "CKA",
     "Covariance",
+    "Interval",
     "NeuralCollapse",
     "Spectrum",
+    "bootstrap_mean",
+    "bootstrap_r2",
     "cka",
     "effective_rank",
     "intrinsic_dimension",

@@ -16,12 +16,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from layerwise._paper import paper
 from layerwise.errors import LayerwiseError
+from layerwise.features._finite import require_finite
 
 
 @final
+@paper(
+    "WhiteningBERT: An Easy Unsupervised Sentence Embedding Approach",
+    year=2021,
+    arxiv="2104.01767",
+    no=(70,),
+)
 class Whiten(nn.Module):
     """Whitens features. Build it with `fit`.
+
+    With `Mean` under a mask and `layerwise.fuse.FirstLast` it is the whole recipe of the paper.
 
     Args:
         mean: of the reference set.
@@ -86,7 +96,12 @@ class Whiten(nn.Module):
         return cls(mean.to(dtype), weight.to(dtype))
 
     def forward(self, features: Float[Tensor, "m d"]) -> Float[Tensor, "m k"]:
-        """Whiten rows."""
+        """Whiten rows.
+
+        Raises:
+            LayerwiseError: a row is not finite.
+        """
+        require_finite(features)
         return (features - self.mean) @ self.weight
 
 
@@ -95,6 +110,7 @@ def _moments(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor, torch.dtype]:
     count, origin, first, second = 0, None, torch.zeros(()), torch.zeros(())
     dtype = torch.float32
     for batch in batches:
+        require_finite(batch)
         rows = batch.double()
         if origin is None:
             origin, dtype = rows.mean(0), batch.dtype
@@ -107,8 +123,6 @@ def _moments(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor, torch.dtype]:
         raise LayerwiseError(f"{count} rows are too few to whiten by; give at least 2")
     shift = first / count
     covariance = second / count - shift.outer(shift)
-    if not bool(torch.isfinite(covariance).all()):
-        raise LayerwiseError("the features hold NaN or infinity; leave those rows out")
     if float(covariance.trace()) <= torch.finfo(dtype).tiny:
         raise LayerwiseError("the features do not vary over the rows; there is nothing to whiten")
     return origin + shift, covariance, dtype

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, final
@@ -44,7 +45,8 @@ class Feed:
             return None
         sample = example_picture() if self.modality == "image" else EXAMPLE_TEXT
         try:
-            return self.collate([self.prepare(sample)])
+            # A copy, so that the example is not counted among the texts that were cut.
+            return copy.copy(self.collate)([self.prepare(sample)])
         except LayerwiseError:
             raise
         except Exception as error:

@@ -52,7 +52,7 @@ def find_huggingface(place: str, *, random: bool) -> Opened:
             if "use_cache" in config.to_dict():
                 config.use_cache = False
             saved_as = (config.architectures or ["AutoModel"])[0]
-            kind = getattr(transformers, saved_as, transformers.AutoModel)
+            kind: Any = getattr(transformers, saved_as, transformers.AutoModel)
             if random:
                 build = kind.from_config if kind is transformers.AutoModel else kind
                 module = build(config).float()
@@ -130,6 +130,9 @@ def _text_feed(place: str, module: nn.Module, local: bool, *, has_decoder: bool)
     tokenizer = AutoTokenizer.from_pretrained(
         place, trust_remote_code=False, local_files_only=local
     )
+    # Where no tokenizer lies, transformers makes one that knows nothing but its special tokens.
+    if len(set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)) < 2:
+        raise LayerwiseError(f"hf:{place} comes with no tokenizer; give prepare= and modality=")
     config: Any = module.config
     length = min(LONGEST, tokenizer.model_max_length, _places(module, config))
     prepare = TextPreparation.of(tokenizer, length=length)
@@ -142,7 +145,7 @@ def _text_feed(place: str, module: nn.Module, local: bool, *, has_decoder: bool)
 
 def _places(module: nn.Module, config: Any) -> int:
     """How many positions a network can tell apart; RoBERTa and its like skip the first few."""
-    most = int(config.to_dict().get("max_position_embeddings") or LONGEST)
+    most = int(getattr(config, "max_position_embeddings", None) or LONGEST)
     for name, part in module.named_modules():
         if name.endswith("position_embeddings") and isinstance(part, nn.Embedding):
             skipped = 0 if part.padding_idx is None else part.padding_idx + 1

@@ -36,7 +36,7 @@ def open(  # noqa: A001
     collate: Callable[[Sequence[Any]], Inputs] | None = None,
     name: str | None = None,
     device: str | torch.device | None = None,
-    modality: Modality | None = None,
+    modality: str | None = None,
 ) -> Network:
     """Open a network.
 
@@ -68,8 +68,9 @@ def open(  # noqa: A001
         >>> network(network.batch([torch.ones(4), torch.ones(4)])).shape
         torch.Size([2, 8])
     """
-    if modality not in (None, *get_args(Modality)):
-        raise unknown("modality", str(modality), get_args(Modality))
+    kinds: tuple[Modality, ...] = get_args(Modality)
+    if modality is not None and modality not in kinds:
+        raise unknown("modality", modality, kinds)
     opened = _own_module(source) if isinstance(source, nn.Module) else _named(str(source))
     own = prepare is not None or isinstance(source, nn.Module)
     feed = own_feed(prepare, modality) if own else opened.feed()

@@ -55,8 +55,6 @@ def own_feed(prepare: Callable[[Any], Any] | None, modality: Modality | None) ->
                 "turns one of them into a tensor"
             )
         return Feed("tensor", AsIs(), stack)
-    if not callable(prepare):
-        raise LayerwiseError(f"prepare= is a {type(prepare).__name__} and cannot be called")
     if isinstance(prepare, TextPreparation):
         return Feed("text", prepare, TextCollate(pad=prepare.pad))
     if isinstance(prepare, ImagePreparation):

@@ -65,7 +65,7 @@ def _draw(module: nn.Module) -> None:
         if reset is not None:
             reset()
     for parameter, old in zip(module.parameters(), before, strict=True):
-        if torch.equal(parameter, old) or _constant(parameter):
+        if torch.equal(parameter, old) or (_constant(parameter) and not _constant(old)):
             parameter.copy_(_permuted(old))
 
 

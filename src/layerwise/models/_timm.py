@@ -39,7 +39,7 @@ def find_timm(architecture: str, *, random: bool, classes: int | None = None) ->
     weights = {} if random else _published(architecture)
     try:
         with seeded(), tensors_only():
-            module = timm.create_model(architecture, pretrained=not random, **weights, **head)
+            module: Any = timm.create_model(architecture, pretrained=not random, **weights, **head)
     except Exception as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise LayerwiseError(f"timm:{architecture} could not be built: {reason}") from error

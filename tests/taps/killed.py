@@ -23,8 +23,7 @@ import layerwise.data
 from layerwise.data import _worker
 from layerwise.features import _store
 from layerwise.models import Network
-from layerwise.taps import _plan
-from layerwise.taps._extract import extract
+from layerwise.taps import _plan, extract
 
 STEPS = ("decode", "forward", "commit", "plan", "compaction")
 

@@ -160,7 +160,8 @@ def compact(dataset: lance.LanceDataset, row_bytes: int) -> None:
     """Join small files into large ones, then delete old versions and what no version needs."""
     dataset.optimize.compact_files(
         target_rows_per_fragment=max(1024, _FILE_BYTES // row_bytes),
-        batch_size=rows_at_once(row_bytes),
+        # Copying pages as they are takes a fifth of the time and a twentieth of the memory.
+        compaction_mode="try_binary_copy",
         num_threads=1,
     )
     dataset.cleanup_old_versions(older_than=timedelta(0), delete_unverified=True)

@@ -134,7 +134,7 @@ def extract(
         opened.describe(samples.keys, samples.names, labels)
         reused = _present(samples, opened)
         for plan in _plans(samples, opened, folder, size):
-            pending = Pending(opened, samples, labels, plan, folder)
+            pending = Pending(opened, choice.columns, samples, labels, plan=plan, folder=folder)
             _carry_out(
                 pending, network, choice, commit_rows, workers=workers, clock=clock, report=progress
             )

@@ -9,7 +9,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, cast, final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -58,9 +58,7 @@ def rows(
     Raises:
         LayerwiseError: the network cannot run a batch, or a worker process died.
     """
-    found = cast(
-        Generator[Batch, None, None], batches(samples, network.prepare, plan, workers=workers)
-    )
+    found = batches(samples, network.prepare, plan, workers=workers)
     behind: _OnItsWay | None = None
     with closing(found):
         while True:

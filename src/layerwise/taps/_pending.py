@@ -27,6 +27,7 @@ class Pending:
 
     Args:
         store: where the rows go.
+        columns: what stands side by side in the values of a row.
         samples: the data.
         labels: targets of all samples, by name.
         plan: the plan that is carried out.
@@ -36,12 +37,15 @@ class Pending:
     def __init__(
         self,
         store: Store,
+        columns: Sequence[Column],
         samples: Samples,
         labels: Mapping[str, Values],
+        *,
         plan: Plan,
         folder: Path,
     ) -> None:
-        self.store, self.samples, self.labels = store, samples, labels
+        self.store, self.columns = store, columns
+        self.samples, self.labels = samples, labels
         self.plan, self.folder = plan, folder
         self.set_aside: dict[str, str] = dict(plan.set_aside)
         self.truncated: list[str] = []
@@ -74,14 +78,12 @@ class Pending:
             for index, prepared in zip(batch.indices, batch.prepared, strict=True)
             if isinstance(prepared, Mapping) and prepared.get("truncated", False)
         ]
-        sound = values.isfinite().all(1)
-        for row in (~sound).nonzero().flatten().tolist():
-            layer = self._column_at(values[row].isfinite()).layer
-            reason = f"layer {layer!r} gives NaN or infinite values"
-            self.set_aside[self.samples.keys[batch.indices[row]]] = reason
-        self._unsound += int((~sound).sum())
-        self._give_up_if_hopeless(values)
-        self._values.append(self._stored(values[sound]))
+        stored = values.to(getattr(torch, self.store.recipe.dtype))
+        if not _sound(stored).all():
+            self._set_unsound_aside(batch, values)
+        sound = _sound(values)
+        self._require_held(values[sound], stored[sound])
+        self._values.append(stored[sound])
         self._indices += [index for index, keep in zip(batch.indices, sound, strict=True) if keep]
 
     def commit(self) -> None:
@@ -94,48 +96,50 @@ class Pending:
             if self.set_aside != self.plan.set_aside:
                 self.plan = replace(self.plan, set_aside=dict(self.set_aside))
                 self.plan.write(self.folder)
-        columns = self.store.columns
-        parts = torch.cat(values).split([column.width for column in columns], 1)
+        parts = torch.cat(values).split([column.width for column in self.columns], 1)
         self.store.append(
             [self.samples.keys[index] for index in indices],
             [self.samples.names[index] for index in indices],
-            dict(zip(columns, parts, strict=True)),
+            dict(zip(self.columns, parts, strict=True)),
             {name: _some(values, indices) for name, values in self.labels.items()},
         )
 
-    def _stored(self, values: Tensor) -> Tensor:
-        stored = values.to(getattr(torch, self.store.recipe.dtype))
-        if not (sound := stored.isfinite()).all():
-            column = self._column_at(sound.all(0))
+    def _set_unsound_aside(self, batch: Batch, values: Tensor) -> None:
+        sound = values.isfinite()
+        for row in (~sound.all(1)).nonzero().flatten().tolist():
+            layer = self._column_at(sound[row]).layer
+            reason = f"layer {layer!r} gives NaN or infinite values"
+            self.set_aside[self.samples.keys[batch.indices[row]]] = reason
+            self._unsound += 1
+        none_good = not (sound.all(1).any() or len(self) or len(self.store))
+        if none_good and self._unsound >= min(_HOPELESS, len(self.samples)):
+            layer = self._column_at(sound.all(0)).layer
+            raise LayerwiseError(
+                f"layer {layer!r} and what follows give NaN or infinite values for every one of "
+                f"the first samples; look at the network's weights and at its precision"
+            )
+
+    def _require_held(self, values: Tensor, stored: Tensor) -> None:
+        if not _sound(stored).all():
+            column = self._column_at(stored.isfinite().all(0))
             raise LayerwiseError(
                 f"layer {column.layer!r} ({column.pooling}) reaches {values.abs().max():.3g}, more "
                 f"than {self.store.recipe.dtype} holds; take dtype='float32' and another folder"
             )
-        return stored
-
-    def _give_up_if_hopeless(self, values: Tensor) -> None:
-        sound = values.isfinite()
-        if (
-            sound.all(1).any()
-            or len(self)
-            or len(self.store)
-            or self._unsound < min(_HOPELESS, len(self.samples))
-        ):
-            return
-        layer = self._column_at(sound.all(0)).layer
-        raise LayerwiseError(
-            f"layer {layer!r} and what follows give NaN or infinite values for every one of the "
-            f"first samples; look at the network's weights and at its precision"
-        )
 
     def _column_at(self, sound: Tensor) -> Column:
         """The column of the first value that is not sound."""
         place = int((~sound).nonzero()[0])
-        for column in self.store.columns:
+        for column in self.columns:
             if place < column.width:
                 return column
             place -= column.width
         raise AssertionError("more values than columns")
+
+
+def _sound(values: Tensor) -> Tensor:
+    """Which rows are finite all along: in float64 no sum of such a row can overflow."""
+    return values.sum(1, dtype=torch.float64).isfinite()
 
 
 def _some(values: Values, indices: Sequence[int]) -> Values:

@@ -72,11 +72,11 @@ class _Search:
         self.stack_classes = {
             type(module)
             for name, module in modules.items()
-            if not is_container(module) and self._is_stack(name, inside=False)
+            if not is_container(module) and self._is_stack(name, None)
         }
 
     def outline(self) -> Outline:
-        groups = [group for group in self._groups(".", inside=False) if group]
+        groups = [group for group in self._groups(".", None) if group]
         plain = not groups
         groups = groups or [self._leaf_chain()]
         groups.sort(key=lambda group: group[0].began)
@@ -110,44 +110,54 @@ class _Search:
             calls = [call for call in calls if own[0].began < call.began < own[0].ended]
         return sorted((c for c in calls if c.outputs), key=lambda call: call.began)
 
-    def _is_stack(self, name: str, *, inside: bool) -> bool:
+    def _is_stack(self, name: str, around: str | None) -> bool:
+        """Whether the members of a module are a chain of blocks; `around` is the stack it is in."""
         module, units = self.modules[name], self._units(name)
         heavy = [call for call in units if self.heavy[call.module]]
-        # Inside a block, a norm may hand one attention's output to the next: no stack of blocks.
-        through = units if is_container(module) or name == "." else heavy
-        if not heavy or not self._chained(through, heavy):
+        # Between the members of a list anything may stand, and between those of the whole network
+        # other members. Inside a block a norm may hand what one attention gives to the next: no
+        # chain of blocks, so there the way must be direct.
+        between = self.calls if is_container(module) else units if name == "." else []
+        if not heavy or not self._chained(heavy, between):
             return False
         working = sum(mixers(self.modules[call.module]) > 0 for call in units)
         classes = Counter(type(self.modules[call.module]) for call in heavy)
         repeated = classes.most_common(1)[0][1] > 1
         if is_container(module):
-            if inside:  # the parts of a block may repeat too, but not one class alone
+            if around is not None:  # the parts of a block may repeat too, but not one class alone
                 return len(classes) == 1 and (repeated or working == 1)
             return repeated and 2 * len(heavy) >= working
+        if around is not None and is_container(self.modules[around]):
+            return False  # a member of a list of blocks that runs its parts itself is a block
         if type(module) in getattr(self, "stack_classes", ()):
             return True
         return repeated and (name == "." or len(classes) == 1)
 
-    def _chained(self, units: list[Call], heavy: list[Call]) -> bool:
-        """Whether every heavy unit takes what flowed on from the one before, and only that."""
+    def _chained(self, heavy: list[Call], between: list[Call]) -> bool:
+        """Whether every unit works on what flowed on from the one before, and only on that."""
         earlier: set[object] = set()
         for before, after in pairwise(heavy):
-            between = [call for call in units if before.began <= call.began < after.began]
-            given = _places(flow for call in between for flow in call.outputs)
+            given = _places(before.outputs)
+            if before.ended > after.began:
+                return False
+            for call in between:
+                within = before.ended < call.began and call.ended < after.began
+                if within and _places(call.inputs) & given:
+                    given |= _places(call.outputs)
             taken = _places(after.inputs)
-            if before.ended > after.began or not taken & given or taken & (earlier - given):
+            if not taken & given or taken & (earlier - given):
                 return False
             earlier |= given
         return True
 
-    def _groups(self, name: str, *, inside: bool) -> list[list[Call]]:
-        if not self._is_stack(name, inside=inside):
-            return self._groups_inside(name, inside=inside)
+    def _groups(self, name: str, around: str | None) -> list[list[Call]]:
+        if not self._is_stack(name, around):
+            return self._groups_inside(name, around)
         members: dict[Unit, Call] = {}
         for call in self._units(name):
             if not self.heavy[call.module]:
                 continue
-            inner = self._groups(call.module, inside=True)
+            inner = self._groups(call.module, name)
             if len(inner) == 1 and inner[0] != [call]:
                 self.stages.add(call.module)
                 members |= {_unit(part): part for part in inner[0]}
@@ -155,10 +165,9 @@ class _Search:
                 members[_unit(call)] = call
         return [list(members.values())]
 
-    def _groups_inside(self, name: str, *, inside: bool) -> list[list[Call]]:
-        children = self._children(name)
+    def _groups_inside(self, name: str, around: str | None) -> list[list[Call]]:
         own = self.by_module.get(name)
-        found = {child: self._groups(child, inside=inside) for child in children}
+        found = {child: self._groups(child, around) for child in self._children(name)}
         # A list of stacks that its owner runs side by side: branches, so the owner is the block.
         branching = [child for child, groups in found.items() if len(groups) > 1]
         if own and name != "." and any(child not in self.by_module for child in branching):

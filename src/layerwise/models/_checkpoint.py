@@ -57,7 +57,10 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], *, source: st
         LayerwiseError: names or shapes differ; all kinds of difference are in the one line.
     """
     own = module.state_dict()
-    missing = [f"{n} {_shape(v)}" for n, v in own.items() if n not in weights and v.ndim]
+    # Tied weights are often saved under one of their names, and counters not at all.
+    filled = {value.data_ptr() for name, value in own.items() if name in weights}
+    lacking = [n for n, v in own.items() if n not in weights and v.ndim]
+    missing = [f"{n} {_shape(own[n])}" for n in lacking if own[n].data_ptr() not in filled]
     unexpected = [f"{n} {_shape(v)}" for n, v in weights.items() if n not in own]
     other = [
         f"{n} {_shape(weights[n])} instead of {_shape(v)}"
@@ -68,8 +71,7 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], *, source: st
     wrong = [f"{len(names)} {what}: {_listed(names)}" for what, names in found if names]
     if wrong:
         raise LayerwiseError(f"the weights of {source} do not fit: {'; '.join(wrong)}")
-    # Counters such as `num_batches_tracked` may be missing in old checkpoints.
-    module.load_state_dict({**own, **weights})
+    module.load_state_dict(weights, strict=False)
 
 
 def head_size(module: nn.Module, weights: Mapping[str, Tensor]) -> int | None:

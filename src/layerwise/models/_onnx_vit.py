@@ -26,7 +26,7 @@ def read_backbone(path: Path) -> dict[str, Tensor]:
     import onnx
     from onnx import numpy_helper
 
-    graph = onnx.load(path).graph
+    graph = onnx.load(path, load_external_data=False).graph
     constants = {
         c.name: torch.from_numpy(numpy_helper.to_array(c).copy()) for c in graph.initializer
     }

@@ -145,10 +145,16 @@ class _Listing:
         )
 
     def _kind(self, call: Call, flow: Flow, inward: bool) -> str:
-        """The part of the first tensor that flows out; further ones are what the class says."""
-        main = not inward and flow is call.outputs[0]
-        part = self.outline.kind((call.module, call.index)) if main else None
-        return part or kind_of(self.modules[call.module])
+        """The part of the first tensor that can be vouched for; others are what the class says."""
+        part = self.outline.kind((call.module, call.index))
+        if inward or part is None or flow is not self._main(call):
+            return kind_of(self.modules[call.module])
+        return part
+
+    def _main(self, call: Call) -> Flow:
+        flows = call.outputs
+        sure = (f for f in flows if decide(self._evidence(call, f, False))[0] is not None)
+        return flows[0] if len(flows) == 1 else next(sure, flows[0])
 
     def _evidence(self, call: Call, flow: Flow, inward: bool) -> Evidence:
         parameters = self.modules[call.module].parameters()

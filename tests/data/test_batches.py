@@ -40,7 +40,9 @@ def doubled(sample):
     return {"x": 2 * sample, "mask": sample > 1}
 
 def deadly(item):
-    os.kill(os.getpid(), signal.SIGKILL)
+    if item > 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return torch.zeros(1)
 
 def counted(item):
     folder, i = item
@@ -111,11 +113,19 @@ def test_nothing_of_this_process_is_changed(tools):
 
 
 def test_a_killed_worker_is_an_error_and_no_hang(tools):
-    samples = made(range(6), tools.deadly)
-    with pytest.raises(
-        LayerwiseError, match=r"a worker process died .*'item 0' to 'item 1'.*killed"
-    ):
-        list(data.batches(samples, tools.doubled, [[0, 1], [2, 3], [4, 5]], workers=1))
+    samples = made([5] * 6, tools.deadly)
+    with pytest.raises(LayerwiseError, match=r"a worker process died .*'item \d'.*killed"):
+        list(data.batches(samples, torch.sum, [[0, 1], [2, 3], [4, 5]], workers=1))
+
+
+def test_a_worker_killed_between_two_batches_is_an_error_too(tools):
+    found = data.batches(
+        made(range(9), tools.deadly), torch.sum, [[i] for i in range(9)], workers=1
+    )
+    assert next(found).indices == (0,)
+    time.sleep(0.5)
+    with pytest.raises(LayerwiseError, match="a worker process died"):
+        list(found)
 
 
 def test_only_a_few_batches_are_prepared_ahead(tools, tmp_path):

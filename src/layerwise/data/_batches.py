@@ -18,7 +18,7 @@ import sys
 import types
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -27,6 +27,9 @@ from typing import Any, final
 from layerwise.data import _worker
 from layerwise.data._samples import Samples, SetAside
 from layerwise.errors import LayerwiseError
+
+_READY = 2
+_WORTH_STARTING = 500
 
 
 @final
@@ -54,8 +57,8 @@ def batches(
 ) -> Generator[Batch, None, None]:
     """Load and prepare samples batch by batch, in the order of the plan.
 
-    Workers are at most twice their number of batches ahead. Closing the generator, or leaving it
-    by an error or Ctrl-C, ends them.
+    At most two batches more than there are workers are under way. Closing the generator, or an
+    error or Ctrl-C in it, ends the workers.
 
     Args:
         samples: where to load from.
@@ -92,34 +95,33 @@ def _elsewhere(
 ) -> Generator[Batch, None, None]:
     tools = _pickled(samples.loader, prepare)
     context = multiprocessing.get_context(_start_method())
-    preload = [_worker.__name__, "PIL.Image", samples.loader.__module__, prepare.__module__]
+    modules = {_worker.__name__, "PIL.Image", samples.loader.__module__, prepare.__module__}
     pool = ProcessPoolExecutor(count, context, _worker.start, (tools,))
     ahead: deque[tuple[Sequence[int], Future[_worker.Packed]]] = deque()
+    indices: Sequence[int] = ()
     try:
         for indices in plan:
-            with _starting_workers(preload, import_script=b"__main__" in tools):
-                ahead.append(
-                    (indices, pool.submit(_worker.work, [samples.items[i] for i in indices]))
-                )
-            if len(ahead) > 2 * count:
-                yield _batch(samples, ahead[0][0], _result(samples, *ahead.popleft()))
+            items = [samples.items[i] for i in indices]
+            with _starting_workers(modules, import_script=b"__main__" in tools):
+                ahead.append((indices, pool.submit(_worker.work, items)))
+            if len(ahead) == count + _READY:
+                yield _arrived(samples, *ahead.popleft())
         while ahead:
-            yield _batch(samples, ahead[0][0], _result(samples, *ahead.popleft()))
+            yield _arrived(samples, *ahead.popleft())
+    except BrokenProcessPool:
+        raise LayerwiseError(
+            f"a worker process died while reading samples up to {samples.names[indices[-1]]!r}: it "
+            "was killed, perhaps for want of memory; take fewer workers, or workers=0 to work in "
+            "this process"
+        ) from None
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _result(
-    samples: Samples, indices: Sequence[int], future: Future[_worker.Packed]
-) -> list[_worker.Outcome]:
+def _arrived(samples: Samples, indices: Sequence[int], future: Future[_worker.Packed]) -> Batch:
+    """Wait for a batch."""
     try:
-        return _worker.unpack(future.result())
-    except BrokenProcessPool:
-        first, last = samples.names[indices[0]], samples.names[indices[-1]]
-        raise LayerwiseError(
-            f"a worker process died at or after the batch {first!r} to {last!r}: it was killed, "
-            "perhaps for want of memory; take fewer workers, or workers=0 to work in this process"
-        ) from None
+        return _batch(samples, indices, _worker.unpack(future.result()))
     except (ImportError, AttributeError) as error:
         raise LayerwiseError(
             f"a worker process cannot import the loader or the preparation ({error}); put them in "
@@ -139,7 +141,11 @@ def _batch(samples: Samples, indices: Sequence[int], loaded: Sequence[_worker.Ou
 def _processes(
     samples: Samples, prepare: Callable[[Any], Any], plan: Sequence[Sequence[int]]
 ) -> int:
-    """Number of workers that pay: none for little to decode, else one core stays free."""
+    """Number of workers that pay.
+
+    None where there is little to decode, and none on two cores: there the network's own threads
+    need both, and starting workers costs seconds.
+    """
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     total = sum(len(indices) for indices in plan)
     if samples.modality != "image" or total < _WORTH_STARTING or cores <= 2:
@@ -159,9 +165,6 @@ def _processes(
     return min(cores - 1, 16, len(plan))
 
 
-_WORTH_STARTING = 256
-
-
 def _pickled(loader: Callable[[Any], Any], prepare: Callable[[Any], Any]) -> bytes:
     try:
         return pickle.dumps((loader, prepare))
@@ -178,7 +181,7 @@ def _start_method() -> str:
 
 
 @contextlib.contextmanager
-def _starting_workers(preload: list[str], *, import_script: bool) -> Iterator[None]:
+def _starting_workers(modules: Collection[str | None], *, import_script: bool) -> Iterator[None]:
     """Let processes started here ignore Ctrl-C, and import this module instead of the script.
 
     Ctrl-C reaches every process of a terminal; only the one that can tell the user should act.
@@ -187,7 +190,8 @@ def _starting_workers(preload: list[str], *, import_script: bool) -> Iterator[No
     script = sys.modules["__main__"]
     unix = _start_method() == "forkserver"
     if unix:
-        multiprocessing.set_forkserver_preload([name for name in preload if name != "__main__"])
+        preload = [name for name in modules if name not in (None, "__main__")]
+        multiprocessing.set_forkserver_preload(sorted(preload))
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         if not import_script:

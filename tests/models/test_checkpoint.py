@@ -115,6 +115,13 @@ def test_one_line_names_all_that_differs():
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
 
 
+def test_tied_weights_may_be_saved_under_one_name():
+    module = nn.ModuleDict({"embed": nn.Embedding(4, 3), "head": nn.Linear(3, 4, bias=False)})
+    module["head"].weight = module["embed"].weight
+    load_weights(module, {"embed.weight": torch.ones(4, 3)}, source="a.pt")
+    assert module["head"].weight.unique().tolist() == [1.0]
+
+
 def test_only_a_head_of_another_size_counts_as_one():
     weights = dict(network().state_dict())
     assert head_size(network(), weights) is None

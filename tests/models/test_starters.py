@@ -388,6 +388,26 @@ def test_long_texts_are_cut_and_it_is_said():
 
 
 @pytest.mark.weights
+@pytest.mark.parametrize("name", ["minilm-l6", "smollm2-135m"])
+def test_only_the_beginning_of_a_long_text_is_looked_at(name, monkeypatch):
+    import layerwise.models._text as room
+
+    prepare = open_network(name).prepare
+    texts = [
+        room.__doc__ * 40,
+        "word\n" * 9000,
+        " " * 50_000 + "late",
+        "antidisestablishment" * 2000,
+    ]
+    found = [prepare(text) for text in texts]
+    monkeypatch.setattr(room, "_CHARACTERS", 10**9)
+    for text, short in zip(texts, found, strict=True):
+        whole = prepare(text)
+        assert torch.equal(short["input_ids"], whole["input_ids"])
+        assert short["truncated"] == whole["truncated"]
+
+
+@pytest.mark.weights
 def test_damaged_weights_in_the_cache_are_fetched_again(cache):
     network = open_network("efficientnet-lite0")
     file = next(cache.rglob("model.safetensors"))

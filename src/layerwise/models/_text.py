@@ -65,16 +65,29 @@ class TextPreparation:
         Raises:
             LayerwiseError: the text holds not one token.
         """
-        encoded = self.tokenizer(
-            text, truncation=True, max_length=self.length, return_attention_mask=False
-        )
-        ids = encoded["input_ids"]
-        if not ids:
+        encoded, truncated = self._encoded(text)
+        if not encoded["input_ids"]:
             raise LayerwiseError("the text is empty: it holds not one token")
-        return {
-            "input_ids": torch.tensor(ids, dtype=torch.int64),
-            "truncated": bool(encoded.encodings[0].overflowing),
-        }
+        ids = torch.tensor(encoded["input_ids"], dtype=torch.int64)
+        return {"input_ids": ids, "truncated": truncated}
+
+    def _encoded(self, text: str) -> tuple[Any, bool]:
+        """Look only as far into a long text as its first tokens reach: megabytes cost nothing."""
+        reach = _CHARACTERS * self.length
+        while True:
+            whole = len(text) <= reach
+            piece = text if whole else "".join(text[:reach].rsplit(None, 1)[:1])
+            encoded = self.tokenizer(
+                piece, truncation=True, max_length=self.length, return_attention_mask=False
+            )
+            truncated = bool(encoded.encodings[0].overflowing)
+            if whole or truncated:
+                return encoded, truncated
+            reach *= 8
+
+
+_CHARACTERS = 16
+"""Characters per token that nearly every text stays below."""
 
 
 @final

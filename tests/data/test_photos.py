@@ -9,7 +9,8 @@ import pytest
 from PIL import Image, ImageFilter
 
 from layerwise import data
-from layerwise.data._photos import FACES, PHOTOGRAPHS, SIDE, PhotoLoader, Recipe, _cells, _path
+from layerwise.data._photographs import FACES, PHOTOGRAPHS, path_of, regions_of
+from layerwise.data._photos import SIDE, PhotoLoader, Recipe
 from layerwise.data.laws import check
 
 
@@ -42,14 +43,14 @@ def test_targets_are_of_different_nature(photos):
 
 def test_every_area_lies_inside_its_photograph():
     for photograph in PHOTOGRAPHS:
-        with Image.open(_path(photograph)) as picture:
+        with Image.open(path_of(photograph)) as picture:
             left, upper, right, lower = photograph.area
             assert 0 <= left < right <= picture.width
             assert 0 <= upper < lower <= picture.height
 
 
 def test_regions_do_not_overlap_and_every_box_lies_in_its_own(photos):
-    cells = {each.name: _cells(each) for each in (*PHOTOGRAPHS, FACES)}
+    cells = {each.name: regions_of(each) for each in (*PHOTOGRAPHS, FACES)}
     for regions in cells.values():
         assert not any(overlap(one, other) for one, other in itertools.combinations(regions, 2))
     for recipe, name in zip(photos.items, photos.names, strict=True):
@@ -113,7 +114,7 @@ def test_the_values_are_those_of_the_recipes(photos):
 
 def test_a_plain_recipe_is_a_plain_crop():
     recipe = Recipe("astronaut", (64, 32, 64 + SIDE, 32 + SIDE), 0, 0.0, 1.0, 1.0, (1.0, 1.0, 1.0))
-    with Image.open(_path(PHOTOGRAPHS[0])) as picture:
+    with Image.open(path_of(PHOTOGRAPHS[0])) as picture:
         expected = picture.convert("RGB").crop(recipe.box)
     assert np.array_equal(np.asarray(PhotoLoader()(recipe)), np.asarray(expected))
 

@@ -15,22 +15,23 @@ from crops of so few photographs no layer learns which way is up (measured: all 
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
-
-import numpy as np
+from typing import TYPE_CHECKING, final
 
 from layerwise.data._columns import class_target, number_target, pick
 from layerwise.data._keys import digest, numbered
-from layerwise.data._samples import Samples
+from layerwise.data._photographs import (
+    FACES,
+    PHOTOGRAPHS,
+    Photograph,
+    path_of,
+    pixels_of,
+    regions_of,
+)
+from layerwise.data._samples import Samples, Target
 from layerwise.data._subset import subset
-from layerwise.errors import LayerwiseError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -39,58 +40,9 @@ SIDE = 192
 """Pixels of a sample in each direction."""
 
 _PER_PHOTOGRAPH = 48
-_PER_FACE = 4
 _BLURS = (0.0, 0.8, 1.5, 2.5, 4.0)
 _TURNS = (0, 90, 180, 270)
 _SMALLEST_BOX = 112
-
-
-@final
-@dataclass(frozen=True)
-class Photograph:
-    """A photograph inside an installed package, and the part of it where there is much to see.
-
-    Args:
-        name: class in the target `photo`.
-        package: package that ships it.
-        file: path inside the package.
-        area: left, upper, right and lower edge of the part that is used, in pixels.
-        columns: regions across.
-        rows: regions down.
-    """
-
-    name: str
-    package: str
-    file: str
-    area: tuple[int, int, int, int]
-    columns: int = 3
-    rows: int = 2
-
-
-PHOTOGRAPHS = (
-    Photograph("astronaut", "skimage", "data/astronaut.png", (0, 0, 512, 512), 3, 3),
-    Photograph("brick", "skimage", "data/brick.png", (0, 0, 512, 512), 3, 3),
-    Photograph("camera", "skimage", "data/camera.png", (0, 40, 512, 512), 3, 3),
-    Photograph("cat", "skimage", "data/chelsea.png", (0, 0, 451, 300)),
-    Photograph("china", "sklearn", "datasets/images/china.jpg", (60, 0, 640, 427)),
-    Photograph("coffee", "skimage", "data/coffee.png", (30, 0, 600, 400)),
-    Photograph("coins", "skimage", "data/coins.png", (0, 0, 384, 303)),
-    Photograph("flower", "sklearn", "datasets/images/flower.jpg", (160, 60, 500, 400), 2, 3),
-    Photograph("grass", "skimage", "data/grass.png", (0, 0, 512, 512), 3, 3),
-    Photograph("gravel", "skimage", "data/gravel.png", (0, 0, 512, 512), 3, 3),
-    Photograph("moon", "skimage", "data/moon.png", (0, 0, 512, 512), 3, 3),
-    Photograph("motorcycle", "skimage", "data/motorcycle_left.png", (0, 0, 741, 500), 4, 3),
-    Photograph("page", "skimage", "data/page.png", (0, 0, 384, 191), 3, 1),
-    Photograph("retina", "skimage", "data/retina.jpg", (220, 220, 1190, 1190), 4, 3),
-    Photograph("rocket", "skimage", "data/rocket.jpg", (90, 60, 560, 427)),
-    Photograph("sky", "skimage", "data/hubble_deep_field.jpg", (0, 0, 1000, 872), 4, 3),
-    Photograph("text", "skimage", "data/text.png", (0, 0, 448, 172), 3, 1),
-    Photograph("tissue", "skimage", "data/ihc.png", (0, 0, 512, 512), 3, 3),
-)
-
-
-FACES = Photograph("face", "skimage", "data/lfw_subset.npy", (0, 0, 250, 250), 10, 10)
-"""A hundred faces of 25 x 25 pixels, laid out in ten rows."""
 
 
 @final
@@ -127,7 +79,7 @@ class PhotoLoader:
         from PIL import Image, ImageEnhance, ImageFilter
 
         size = (SIDE, SIDE)
-        cut = _pixels(item.photo).resize(size, Image.Resampling.BICUBIC, box=item.box)
+        cut = pixels_of(item.photo).resize(size, Image.Resampling.BICUBIC, box=item.box)
         picture = ImageEnhance.Color(cut.rotate(item.turn)).enhance(item.saturation)
         bands = zip(picture.split(), item.tint, strict=True)
         gain = item.brightness
@@ -136,56 +88,19 @@ class PhotoLoader:
         return picture.filter(ImageFilter.GaussianBlur(item.blur)) if item.blur else picture
 
 
-@functools.lru_cache(maxsize=len(PHOTOGRAPHS) + 1)
-def _pixels(name: str) -> Image.Image:
-    from PIL import Image
-
-    if name == FACES.name:
-        faces = np.load(_path(FACES), allow_pickle=False)[: FACES.columns * FACES.rows]
-        sheet = faces.reshape(FACES.rows, FACES.columns, 25, 25).transpose(0, 2, 1, 3)
-        return Image.fromarray(np.rint(sheet.reshape(250, 250) * 255).astype(np.uint8)).convert(
-            "RGB"
-        )
-    photograph = next(each for each in PHOTOGRAPHS if each.name == name)
-    with Image.open(_path(photograph)) as picture:
-        return picture.convert("RGB")
-
-
-def _path(photograph: Photograph) -> Path:
-    """Where the file lies; the package is found without being imported."""
-    found = importlib.util.find_spec(photograph.package)
-    for folder in (found.submodule_search_locations or []) if found else []:
-        if (path := Path(folder) / photograph.file).is_file():
-            return path
-    raise LayerwiseError(
-        f"'photos' needs {photograph.file} from the installed {photograph.package}; install "
-        "scikit-image and scikit-learn from their ordinary wheels"
-    )
-
-
 def open_photos(
     *, targets: Sequence[str] | None = None, limit: int | None = None, seed: int = 0
 ) -> Samples:
     """Open the built-in photographs; see the module for what they are."""
     generator = random.Random(0)
     everything = [made for each in PHOTOGRAPHS for made in _crops(each, generator)]
-    everything += _faces(generator)
+    everything += _turned_faces(generator)
     rows = subset([(recipe.photo, recipe.blur) for recipe, _ in everything], limit, seed)
     recipes = [everything[row][0] for row in rows]
     regions = [everything[row][1] for row in rows]
-    face = [recipe.photo == FACES.name for recipe in recipes]
-    subjects = [
-        region if is_face else recipe.photo
-        for recipe, region, is_face in zip(recipes, regions, face, strict=True)
-    ]
-    light = [recipe.brightness for recipe in recipes]
-    made = (
-        class_target("photo", _known(face, False, [r.photo for r in recipes])).grouped(regions),
-        class_target("blur", _known(face, False, [r.blur for r in recipes])).grouped(subjects),
-        number_target("brightness", _known(face, False, light)).grouped(subjects),
-        class_target("rotation", _known(face, True, [r.turn for r in recipes])).grouped(subjects),
-    )
-    files = {each.name: digest(_path(each).read_bytes()).encode() for each in (*PHOTOGRAPHS, FACES)}
+    faces = [recipe.photo == FACES.name for recipe in recipes]
+    made = (*_of_crops(recipes, regions, faces), _of_faces(recipes, regions, faces))
+    files = {p.name: digest(path_of(p).read_bytes()).encode() for p in (*PHOTOGRAPHS, FACES)}
     return Samples(
         modality="image",
         source="photos",
@@ -197,14 +112,28 @@ def open_photos(
     )
 
 
-def _known(face: Sequence[bool], of_faces: bool, values: Sequence[Any]) -> list[Any]:
-    """Values where they are a target: of the faces, or of everything else."""
-    return [v if is_face == of_faces else None for v, is_face in zip(values, face, strict=True)]
+def _of_crops(
+    recipes: Sequence[Recipe], regions: Sequence[str], faces: Sequence[bool]
+) -> tuple[Target, Target, Target]:
+    """The targets that are known for crops of photographs."""
+    crops = [None if face else recipe for recipe, face in zip(recipes, faces, strict=True)]
+    photos = [recipe.photo for recipe in recipes]
+    return (
+        class_target("photo", [crop and crop.photo for crop in crops]).grouped(regions),
+        class_target("blur", [crop and crop.blur for crop in crops]).grouped(photos),
+        number_target("brightness", [crop and crop.brightness for crop in crops]).grouped(photos),
+    )
+
+
+def _of_faces(recipes: Sequence[Recipe], regions: Sequence[str], faces: Sequence[bool]) -> Target:
+    """The target that is known for faces."""
+    turns = [r.turn if face else None for r, face in zip(recipes, faces, strict=True)]
+    return class_target("rotation", turns).grouped(regions)
 
 
 def _crops(photograph: Photograph, generator: random.Random) -> list[tuple[Recipe, str]]:
     """Recipes of one photograph and their regions: all changes equally often, everywhere."""
-    cells = _cells(photograph)
+    cells = regions_of(photograph)
     changes = [(blur, turn) for blur in _BLURS for turn in _TURNS]
     made = []
     for i in range(_PER_PHOTOGRAPH):
@@ -217,12 +146,12 @@ def _crops(photograph: Photograph, generator: random.Random) -> list[tuple[Recip
     return made
 
 
-def _faces(generator: random.Random) -> list[tuple[Recipe, str]]:
+def _turned_faces(generator: random.Random) -> list[tuple[Recipe, str]]:
     """Recipes of the faces, each turned in every direction."""
     return [
         (_recipe(FACES, cell, turn, 0.0, generator), f"face {i + 1}")
-        for i, cell in enumerate(_cells(FACES))
-        for turn in _TURNS[:_PER_FACE]
+        for i, cell in enumerate(regions_of(FACES))
+        for turn in _TURNS
     ]
 
 
@@ -249,11 +178,3 @@ def _recipe(
         saturation=round(generator.uniform(0.2, 1.0), 3),
         tint=(red, green, blue),
     )
-
-
-def _cells(photograph: Photograph) -> list[tuple[int, int, int, int]]:
-    """The regions of a photograph, row by row."""
-    left, upper, right, lower = photograph.area
-    xs = [left + (right - left) * i // photograph.columns for i in range(photograph.columns + 1)]
-    ys = [upper + (lower - upper) * i // photograph.rows for i in range(photograph.rows + 1)]
-    return [(x, y, x2, y2) for y, y2 in pairwise(ys) for x, x2 in pairwise(xs)]

@@ -6,7 +6,10 @@ import json
 from typing import Any
 
 from layerwise.atlas._atlas import Atlas
-from layerwise.atlas._plain import to_plain
+
+_TABLES = ("layers", "scores", "controls", "collapse", "pictures", "shown")
+_OTHERS = ("networks", "targets", "choices", "neighbours")
+_DRAWN = ("similarity", "maps")
 
 
 def payload(atlas: Atlas) -> str:
@@ -24,20 +27,20 @@ def payload(atlas: Atlas) -> str:
         >>> "</" in payload(Atlas(1, made, *[()] * 7, (), shown, *[()] * 4))
         False
     """
-    content = _rounded(atlas, 5)
-    for name in ("layers", "scores", "controls", "collapse", "pictures", "shown"):
-        content[name] = _columns(content[name])
-    for name in ("similarity", "maps"):
-        content[name] = _rounded(getattr(atlas, name), 3)
-    del content["provenance"], content["set_aside"]
+    content = {name: _rounded(getattr(atlas, name), 5) for name in (*_TABLES, *_OTHERS)}
+    content |= {name: _columns(content[name]) for name in _TABLES}
+    content |= {name: _rounded(getattr(atlas, name), 3) for name in _DRAWN}
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
 
 
 def _rounded(value: object, digits: int) -> Any:
-    """Plain values as `to_plain` gives them, with so many digits."""
-    text = json.dumps(to_plain(value))
-    return json.loads(text, parse_float=lambda number: float(f"{float(number):.{digits}g}"))
+    """Plain values with so many digits; numbers that are not finite become words."""
+    return json.loads(
+        json.dumps(value, default=vars),
+        parse_float=lambda number: float(f"{float(number):.{digits}g}"),
+        parse_constant=str,
+    )
 
 
 def _columns(rows: list[dict[str, Any]]) -> dict[str, Any]:

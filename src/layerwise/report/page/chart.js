@@ -26,7 +26,8 @@ function axis(low, high, from, to, log) {
 
 // spec: width, height, label, x {low, high, log, ticks [[value, text]], title}, y {low, high, say, title},
 // series [{name, tone, shape, dash, band, thin, faint, loose, points [{x, y, low, high, full, title, lines, row}]}],
-// rules [{y, text}], marks [{point, text}], guide, current(point), onpick(point)
+// rules [{y, text}], marks [{point, text}], guide, current(point), onpick(point).
+// Gives back what moves the guide to another place.
 function drawChart(host, spec) {
   const edge = { top: spec.marks && spec.marks.length ? 30 : 12, right: spec.right || 14, bottom: 46, left: 46 };
   const inner = { right: spec.width - edge.right, bottom: spec.height - edge.bottom };
@@ -53,7 +54,13 @@ function drawChart(host, spec) {
   for (const rule of spec.rules || []) {
     put(svg("line", { class: "rule", x1: edge.left, x2: inner.right, y1: clampY(rule.y), y2: clampY(rule.y) }));
   }
-  if (Number.isFinite(spec.guide)) put(svg("line", { class: "guide", x1: X(spec.guide), x2: X(spec.guide), y1: edge.top, y2: inner.bottom }));
+  const guide = svg("line", { class: "guide", y1: edge.top, y2: inner.bottom });
+  put(guide);
+  const moveGuide = (value) => {
+    guide.setAttribute("visibility", Number.isFinite(value) ? "visible" : "hidden");
+    if (Number.isFinite(value)) for (const end of ["x1", "x2"]) guide.setAttribute(end, X(value));
+  };
+  moveGuide(spec.guide);
 
   const places = [];
   const gap = (inner.right - edge.left) / Math.max(2, ...spec.series.map((s) => s.points.length));
@@ -89,6 +96,7 @@ function drawChart(host, spec) {
   put(ring);
   host.replaceChildren(root);
   listen(host, spec, places, ring);
+  return moveGuide;
 }
 
 // Words above the chart with a line down to their points, moved apart where they would overlap.

@@ -54,4 +54,7 @@ function markRamp(share) {
   return oklch(isDark() ? 0.45 + 0.45 * t : 0.82 - 0.5 * t, 0.13, isDark() ? 265 - 165 * t : 95 + 170 * t);
 }
 
+// A ramp as 256 colours, for maps with many cells.
+const shadesOf = (ramped) => Array.from({ length: 256 }, (_, i) => css(ramped(i / 255)));
+
 const css = ([r, g, b]) => `rgb(${r} ${g} ${b})`;

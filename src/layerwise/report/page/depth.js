@@ -31,6 +31,12 @@ function shownNetworks() {
 
 const isFaint = (network) => networkNames.length > 3 && network !== chosen.network;
 
+// Where the chosen layer stands on the axis.
+function guidePlace() {
+  const row = layerOf.get(at(chosen.network, chosen.layer));
+  return row && !view.hidden.has(chosen.network) ? number(AXES[view.axis].of(row)) : NaN;
+}
+
 function scoreHere(target, network, layer) {
   const all = scoresOf.get(at(target, network, layer)) || [];
   return best(all.filter((s) => (!view.pooling || s.pooling === view.pooling) && (!view.readout || s.readout === view.readout)));
@@ -143,18 +149,18 @@ function startDepth() {
       score.network, score.layer, score.pooling, score.readout, ...[score.validation, score.test, score.low, score.high].map(say.score),
     ])));
   let width = 0;
+  let moveGuide = () => {};
   const draw = () => {
     const target = targetOf.get(chosen.target);
     if (!width || !target) return;
     const lines = depthSeries(chosen.target);
     const joined = view.axis === "depth" ? joinedSeries(chosen.target) : [];
     const controls = view.controls ? controlSeries(chosen.target) : [];
-    const here = layerOf.get(at(chosen.network, chosen.layer));
     const range = scoreRange([...lines, ...joined, ...controls], target);
     const cut = lines.some((s) => s.points.some((p) => p.y < range.low));
     note.hidden = !cut;
     note.textContent = `Scores below ${say.plain(range.low)} are drawn at the edge.`;
-    drawChart(host, {
+    moveGuide = drawChart(host, {
       width,
       height: width < 560 ? 330 : 420,
       label: `${target.metric} for ${target.target} by layer.`,
@@ -163,7 +169,7 @@ function startDepth() {
       series: [...controls, ...lines, ...joined],
       rules: [{ y: number(target.chance), text: `chance ${say.score(target.chance)}` }],
       marks: depthMarks(chosen.target, lines),
-      guide: here && !view.hidden.has(chosen.network) ? number(AXES[view.axis].of(here)) : NaN,
+      guide: guidePlace(),
       current: (p) => p.score && p.score.network === chosen.network && p.title === chosen.layer,
       onpick: (p) => p.row && choose({ network: p.row.network, layer: p.row.layer }),
     });
@@ -189,5 +195,6 @@ function startDepth() {
     host, note, legend, twin);
   legend.append(...depthLegend(redraw));
   onWidth(host, (w) => { width = w; draw(); });
-  watch(["target", "network", "layer"], draw);
+  watch(["target", "network"], draw);
+  watch(["layer"], () => moveGuide(guidePlace()));
 }

@@ -35,6 +35,7 @@ function startGeometry() {
     const twin = tableTwin(`${title} by layer`, ["network", "layer", title], () => series().flatMap((s) => s.points.map((p) => [s.name, p.title, say.plain(p.y)])));
     const panel = html("div", { class: "panel" }, html("h3", {}, title), html("p", { class: "hint" }, hint), host, twin);
     let width = 0;
+    let moveGuide = () => {};
     const draw = () => {
       const lines = series();
       const values = lines.flatMap((s) => s.points.map((p) => p.y));
@@ -42,25 +43,25 @@ function startGeometry() {
       if (!width || !values.length) return;
       const [low, high] = [Math.min(...values), Math.max(...values)];
       const log = low > 0 && high / low > 50;
-      const here = layerOf.get(at(chosen.network, chosen.layer));
-      drawChart(host, {
+      moveGuide = drawChart(host, {
         width,
         height: 210,
         label: `${title} by layer.`,
         x: costAxis(shownNetworks(), false),
         y: { low: log ? low : Math.min(0, low), high: high * (log ? 1 : 1.05), log, say: say.amount },
         series: lines,
-        guide: here && !view.hidden.has(chosen.network) ? number(AXES[view.axis].of(here)) : NaN,
+        guide: guidePlace(),
         current: (p) => p.row.network === chosen.network && p.title === chosen.layer,
         onpick: (p) => choose({ network: p.row.network, layer: p.row.layer }),
       });
       twin.refresh();
     };
     onWidth(host, (w) => { width = w; draw(); });
-    return { panel, draw };
+    return { panel, draw, mark: () => moveGuide(guidePlace()) };
   });
   box.append(...panels.map(({ panel }) => panel));
   drawGeometry = () => panels.forEach(({ draw }) => draw());
-  watch(["target", "network", "layer"], drawGeometry);
+  watch(["target", "network"], drawGeometry);
+  watch(["layer"], () => panels.forEach(({ mark }) => mark()));
   drawGeometry();
 }

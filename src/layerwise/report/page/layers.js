@@ -71,6 +71,13 @@ function startLayers() {
     const order = typeof x === "number" && typeof y === "number" ? x - y : String(x).localeCompare(String(y), "en", { numeric: true });
     return state.down ? -order : order;
   };
+  let drawn = new Map();
+  let current = null;
+  const mark = () => {
+    if (current) current.classList.remove("current");
+    current = drawn.get(at(chosen.network, chosen.layer));
+    if (current) current.classList.add("current");
+  };
   const draw = () => {
     const words = state.words.toLowerCase().split(/\s+/).filter(Boolean);
     const found = all.filter((row) => !row.refused && words.every((word) => `${row.network} ${row.layer} ${row.kind} ${row.layout}`.toLowerCase().includes(word)));
@@ -81,12 +88,14 @@ function startLayers() {
       heads[i].setAttribute("aria-sort", on ? (state.down ? "descending" : "ascending") : "none");
       heads[i].querySelector("span").textContent = on ? (state.down ? " ↓" : " ↑") : "";
     });
-    body.replaceChildren(...list.map((row) => html("tr", { class: row.network === chosen.network && row.layer === chosen.layer ? "current" : null, onclick: () => choose({ network: row.network, layer: row.layer }) },
+    body.replaceChildren(...list.map((row) => html("tr", { onclick: () => choose({ network: row.network, layer: row.layer }) },
       columns.map(([key, , speak, target]) => {
         if (key === "layer") return html("th", { scope: "row" }, html("button", { type: "button", class: "pick" }, html("code", {}, row.layer)));
         const text = speak ? (row[key] === null || row[key] === undefined ? "–" : speak(row[key])) : row[key];
         return html("td", { class: speak ? "number" : null }, text, target && layerFlags(row, target));
       }))));
+    drawn = new Map(list.map((row, i) => [at(row.network, row.layer), body.children[i]]));
+    mark();
     const total = all.filter((row) => !row.refused).length;
     count.textContent = list.length === total ? "" : `${list.length} of ${total} layers`;
     count.hidden = list.length === total;
@@ -104,5 +113,5 @@ function startLayers() {
         html("table", { class: "big" }, html("caption", { class: "unseen" }, "All layers with costs and scores"), html("thead", {}, html("tr", {}, heads)), body)),
       count, more));
   draw();
-  watch(["network", "layer"], draw);
+  watch(["network", "layer"], mark);
 }

@@ -35,12 +35,13 @@ function paintCells(canvas, matrix, cell) {
   canvas.style.width = `${cell * across.length}px`;
   canvas.style.height = `${cell * down.length}px`;
   const ink = canvas.getContext("2d");
+  const shades = shadesOf(ramp);
   const [hatch, ground] = isDark() ? ["#6b7079", "#24272e"] : ["#a9a69c", "#f1efe9"];
   down.forEach((r, i) => across.forEach((c, j) => {
     const v = value(r, c);
     const [x, y] = [j * size, i * size];
     if (Number.isFinite(v)) {
-      ink.fillStyle = css(ramp(v));
+      ink.fillStyle = shades[Math.round(255 * Math.min(1, Math.max(0, v)))];
       ink.fillRect(x, y, size, size);
       return;
     }
@@ -62,15 +63,6 @@ function shortByItem(list) {
     members.forEach((m, i) => short.set(m, names[i]));
   }
   return short;
-}
-
-function heatNames(list, short, cell, place) {
-  let free = 0;
-  return list.flatMap((item, i) => {
-    if (i * cell < free) return [];
-    free = i * cell + 13;
-    return [place(short.get(item), i, item)];
-  });
 }
 
 function rampKey() {
@@ -101,22 +93,28 @@ function startSimilarity() {
     return list.flatMap((r) => matrix.columns.map((c) => [r.network, r.layer, c.network, c.layer, sayCell(matrix.value(r, c))]));
   });
   let width = 0;
+  let mark = () => {};
   const draw = () => {
     if (!width) return;
     const [a, b] = picked ? picked.split("\u0000") : [];
     matrix = picked ? matrixOf([a], [b]) : matrixOf(names, names);
-    drawHeat(frame, matrix, width);
+    mark = drawHeat(frame, matrix, width);
     key.replaceChildren(rampKey());
     twin.refresh();
   };
   if (options.length > 1) panel.append(html("div", { class: "tools" }, picker("Between the layers of", options, picked, (value) => { picked = value; draw(); })));
   panel.append(frame, key, twin);
   onWidth(frame, (w) => { width = w; draw(); });
-  watch(["network", "layer", "theme"], draw);
+  watch(["theme"], draw);
+  watch(["network", "layer"], () => {
+    mark();
+    twin.refresh();
+  });
 }
 
+// Draws the whole map, and gives back what marks the chosen layer on it.
 function drawHeat(frame, matrix, width) {
-  const { rows: down, columns: across, value } = matrix;
+  const { rows: down, columns: across } = matrix;
   const grown = down[0].network !== down[down.length - 1].network ? 20 : 0;
   const short = new Map([...shortByItem(down), ...shortByItem(across)]);
   const longest = Math.max(...[...short.values()].map((name) => name.length));
@@ -127,20 +125,16 @@ function drawHeat(frame, matrix, width) {
   paintCells(canvas, matrix, cell);
   canvas.style.left = `${room}px`;
   canvas.style.top = `${room}px`;
-  const isChosen = (item) => item.network === chosen.network && item.layer === chosen.layer;
   const overlay = svg("svg", { width: room + w, height: room + h, "aria-hidden": "true" });
-  const middle = (i) => room + (i + 0.5) * cell;
-  overlay.append(
-    ...heatNames(down, short, cell, (text, i, item) => svg("text", { x: room - 8, y: middle(i) + 4, "text-anchor": "end", class: isChosen(item) ? "current" : null }, clip(text, room - grown))),
-    ...heatNames(across, short, cell, (text, j, item) => svg("text", { transform: `translate(${middle(j) + 4} ${room - 8}) rotate(-90)`, class: isChosen(item) ? "current" : null }, clip(text, room - grown))));
-  if (grown) overlay.append(...netNames(down, across, room, cell));
   const seams = (list) => list.map((item, i) => (i && item.network !== list[i - 1].network ? i : 0)).filter(Boolean);
   for (const i of seams(down)) overlay.append(svg("line", { class: "seam", x1: room, x2: room + w, y1: room + i * cell, y2: room + i * cell }));
   for (const j of seams(across)) overlay.append(svg("line", { class: "seam", y1: room, y2: room + h, x1: room + j * cell, x2: room + j * cell }));
-  down.forEach((item, i) => isChosen(item) && overlay.append(svg("rect", { class: "pick", x: room, y: room + i * cell, width: w, height: cell })));
-  across.forEach((item, j) => isChosen(item) && overlay.append(svg("rect", { class: "pick", x: room + j * cell, y: room, width: cell, height: h })));
+  if (grown) overlay.append(...netNames(down, across, room, cell));
+  const names = svg("g");
   const cursor = svg("rect", { class: "cursor", width: cell, height: cell, visibility: "hidden" });
-  overlay.append(cursor);
+  overlay.append(names, cursor);
+  const mark = () => names.replaceChildren(...heatMarks(down, across, { short, cell, room, grown }));
+  mark();
   let box = frame.querySelector(".heat");
   if (!box) {
     box = html("div", { class: "heat", tabindex: "0", role: "application", "aria-roledescription": "map of similarities" });
@@ -149,7 +143,31 @@ function drawHeat(frame, matrix, width) {
   box.setAttribute("aria-label", "Similarity between layers. Arrow keys walk the cells, Enter chooses the row's layer. The same numbers follow as a table.");
   box.style.width = `${room + w}px`;
   box.replaceChildren(canvas, overlay);
-  walkHeat(box, matrix, room, cell, cursor, value);
+  walkHeat(box, matrix, room, cell, cursor);
+  return mark;
+}
+
+// Names of rows and columns, the chosen layer's in any case, and frames around its cells.
+function heatMarks(down, across, { short, cell, room, grown }) {
+  const isChosen = (item) => item.network === chosen.network && item.layer === chosen.layer;
+  const middle = (i) => room + (i + 0.5) * cell;
+  const named = (list, draw) => {
+    const kept = list.findIndex(isChosen);
+    let free = 0;
+    return list.flatMap((item, i) => {
+      const crowded = i * cell < free || (kept >= 0 && Math.abs(i - kept) * cell < 13);
+      if (i !== kept && crowded) return [];
+      free = i * cell + 13;
+      return [draw(clip(short.get(item), room - grown), i, i === kept ? "current" : null)];
+    });
+  };
+  const framed = (list, shape) => list.flatMap((item, i) => (isChosen(item) ? [svg("rect", { class: "pick", ...shape(i) })] : []));
+  return [
+    ...named(down, (text, i, kind) => svg("text", { x: room - 8, y: middle(i) + 4, "text-anchor": "end", class: kind }, text)),
+    ...named(across, (text, j, kind) => svg("text", { transform: `translate(${middle(j) + 4} ${room - 8}) rotate(-90)`, class: kind }, text)),
+    ...framed(down, (i) => ({ x: room, y: room + i * cell, width: cell * across.length, height: cell })),
+    ...framed(across, (j) => ({ x: room + j * cell, y: room, width: cell, height: cell * down.length })),
+  ];
 }
 
 // Names of the networks at the outer edges, where their layers begin.
@@ -164,7 +182,7 @@ function netNames(down, across, room, cell) {
 
 const clip = (text, room) => (text.length * 6.2 > room - 10 ? `…${text.slice(-Math.floor((room - 16) / 6.2))}` : text);
 
-function walkHeat(box, { rows: down, columns: across }, room, cell, cursor, value) {
+function walkHeat(box, { rows: down, columns: across, value }, room, cell, cursor) {
   let now = null;
   const show = (i, j, speak) => {
     if (!(i >= 0 && j >= 0 && i < down.length && j < across.length)) {

@@ -160,6 +160,29 @@ def test_links_are_followed_once_and_broken_ones_set_aside(folder, tmp_path):
     ]
 
 
+def test_names_that_are_not_utf8_can_be_written(folder):
+    root = folder({"cat/1.png": picture(1)})
+    odd = os.fsencode(root) + b"/caf\xe9"
+    os.mkdir(odd)
+    with open(odd + b"/\xff.png", "wb") as file:
+        file.write(picture(2))
+    samples = data.open(root)
+    assert samples.names == ("caf?/?.png", "cat/1.png")
+    assert samples.targets["class"].classes == ("caf?", "cat")
+    assert samples.load(0).getpixel((0, 0)) == (2, 2, 2)
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error(folder, monkeypatch):
+    root = folder({"cat/1.png": picture(1)})
+
+    def refused(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(LayerwiseError, match="cannot be listed: Permission denied"):
+        data.open(root)
+
+
 def test_pipes_do_not_hang(folder):
     root = folder({"1.png": picture(1)})
     os.mkfifo(root / "2.png")

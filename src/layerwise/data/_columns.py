@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import torch
 
+from layerwise.data._gather import printable
 from layerwise.data._samples import Target
 from layerwise.errors import LayerwiseError, unknown
 
@@ -187,7 +188,7 @@ def _number(value: Any) -> float | None:
 def _word(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return str(value).strip()
+    return printable(str(value).strip())
 
 
 def _order(word: str) -> tuple[float, str]:

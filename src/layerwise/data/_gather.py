@@ -58,7 +58,7 @@ def gather(
         try:
             item, digest = entry(value)
         except Unreadable as reason:
-            aside.append(SetAside(names[place], str(reason)))
+            aside.append(SetAside(printable(names[place]), str(reason)))
             continue
         places.append(place)
         items.append(item)
@@ -66,5 +66,15 @@ def gather(
     if not places:
         why = f"; {aside[0].name}: {aside[0].reason}" if aside else ""
         raise LayerwiseError(f"none of the {len(values)} samples of {source} can be read{why}")
-    kept = tuple(names[place] for place in places)
+    kept = tuple(printable(names[place]) for place in places)
     return Gathered(tuple(places), kept, tuple(items), numbered(digests), tuple(aside))
+
+
+def printable(name: str) -> str:
+    r"""A name that can be written anywhere: file names need not be UTF-8, tables must be.
+
+    Example:
+        >>> printable("caf\udce9.png")
+        'caf?.png'
+    """
+    return name.encode("utf-8", "replace").decode()

@@ -49,10 +49,14 @@ class Folder:
     root: str
 
     def files(self) -> list[str]:
-        """Relative names of all files, sorted; hidden ones are no data and are left out."""
+        """Relative names of all files, sorted; hidden ones are no data and are left out.
+
+        Raises:
+            LayerwiseError: a folder cannot be listed.
+        """
         found: list[str] = []
         seen: set[tuple[int, int]] = set()
-        for where, folders, names in os.walk(self.root, followlinks=True):
+        for where, folders, names in os.walk(self.root, onerror=_unlisted, followlinks=True):
             status = os.stat(where)
             if (status.st_dev, status.st_ino) in seen:
                 folders.clear()
@@ -129,6 +133,10 @@ def _opened(path: str, _changed: int, _process: int) -> zipfile.ZipFile:
         return zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile) as error:
         raise LayerwiseError(f"{path} cannot be opened as a zip: {error}") from None
+
+
+def _unlisted(error: OSError) -> None:
+    raise LayerwiseError(f"the folder {error.filename} cannot be listed: {error.strerror}")
 
 
 def _too_large(size: int) -> str:

@@ -7,13 +7,14 @@ its own would cost a file descriptor and a third of a millisecond.
 from __future__ import annotations
 
 import functools
+import math
 import multiprocessing
 import os
 import pickle
+import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any, final
 
 import torch
@@ -104,7 +105,7 @@ def unpack(packed: Packed) -> list[Outcome]:
         if not isinstance(value, Slot):
             return value
         flat = buffers[value.dtype].view(value.dtype)
-        return flat[value.start : value.start + prod(value.shape)].view(value.shape)
+        return flat[value.start : value.start + math.prod(value.shape)].view(value.shape)
 
     return [(fill(value), reason) for value, reason in packed.outcomes]
 
@@ -148,7 +149,6 @@ def work(items: Sequence[Any]) -> Packed:
 def _shared_memory_left() -> float:
     """Bytes free where shared tensors live: containers often have only 64 MB of it."""
     try:
-        status = os.statvfs("/dev/shm")
+        return float(shutil.disk_usage("/dev/shm").free)
     except OSError:
-        return float("inf")
-    return float(status.f_bavail * status.f_frsize)
+        return math.inf

@@ -16,7 +16,8 @@ import json
 import os
 import random
 import zlib
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,9 @@ hypothesis.settings.load_profile("layerwise")
 torch.set_num_threads(int(os.environ.get("LAYERWISE_THREADS", "0")) or min(4, os.cpu_count() or 1))
 # Without a connection a test that needs a download is to be skipped soon.
 os.environ.setdefault("PIP_RETRIES", "1")
+
+# Rooms whose menus are doors and types, not methods that one could call like another.
+_WITHOUT_METHODS = {"atlas", "data", "models", "report", "taps"}
 
 _claims = pytest.StashKey[list[dict[str, Any]]]()
 
@@ -98,6 +102,34 @@ def _skipping_without_weights(item: pytest.Item) -> Generator[None, object, obje
         if item.get_closest_marker("weights") and "could not download" in str(error):
             pytest.skip(str(error))
         raise
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that asks for `any_method` with every method and every brick called like one."""
+    if "any_method" in metafunc.fixturenames:
+        params = [pytest.param(method, id=name) for name, method in _methods()]
+        metafunc.parametrize("any_method", params)
+
+
+@pytest.fixture(scope="session")
+def every_method() -> list[Callable[..., Any]]:
+    """What `any_method` runs through."""
+    return [method for _, method in _methods()]
+
+
+def _methods() -> Iterator[tuple[str, Callable[..., Any]]]:
+    import layerwise
+    from layerwise.vocabulary import WORDS, arguments
+
+    words = {word.name for word in WORDS}
+    marked = {(entry.room, entry.name) for entry in layerwise.catalogue()}
+    for room in sorted(layerwise._ROOMS - _WITHOUT_METHODS):
+        menu = import_module(f"layerwise.{room}")
+        for name in menu.__all__:
+            method = getattr(menu, name)
+            brick = callable(method) and arguments(method) and arguments(method) <= words
+            if brick or (room, name) in marked:
+                yield f"{room}.{name}", method
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import layerwise
-from layerwise import _HOME
+from layerwise import _HOME, _ROOMS
 
 ROOT = Path(__file__).parents[1]
 
@@ -37,6 +37,12 @@ def test_every_name_is_found_in_its_room(name: str) -> None:
     assert name in dir(layerwise)
     value = getattr(layerwise, name)
     assert value.__module__.startswith(f"layerwise.{_HOME[name]}")
+
+
+def test_every_room_opens_from_the_front_door() -> None:
+    rooms = {menu.parent.name for menu in (ROOT / "src" / "layerwise").glob("*/__init__.py")}
+    assert rooms - {"cli"} == _ROOMS
+    assert all(getattr(layerwise, room).__name__ == f"layerwise.{room}" for room in _ROOMS)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -11,7 +11,6 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
-from importlib import import_module
 from typing import Any
 
 import jaxtyping
@@ -19,8 +18,8 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
-from layerwise._catalogue import Entry, catalogue
 from layerwise.errors import LayerwiseError
 from layerwise.vocabulary import examples
 
@@ -33,13 +32,6 @@ def _without_checks() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
-
-
-def _method(entry: Entry) -> Callable[..., Any]:
-    return getattr(import_module(f"layerwise.{entry.room}"), entry.name)
-
-
-METHODS = [pytest.param(_method(e), id=f"{e.room}.{e.name}") for e in catalogue()]
 
 
 def same(value: Tensor) -> Tensor:
@@ -87,7 +79,7 @@ class Trial:
 
     def _run(self, call: Callable[..., Any], alter: Alter) -> Any:
         given = examples(call, seed=self.seed)
-        given = {n: alter(v) if isinstance(v, Tensor) else v for n, v in given.items()}
+        given = tree_map_only(Tensor, alter, given)
         with untouched(given), untouched_process():
             return call(**given)
 
@@ -116,6 +108,8 @@ def _state(value: Any) -> Any:
             (w.clone(), w.requires_grad, w.grad) for w in value.state_dict(keep_vars=True).values()
         ]
         return modules, weights
+    if isinstance(value, Mapping):
+        return [*value, *map(_state, value.values())]
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_state(item) for item in value]
     return value
@@ -180,27 +174,24 @@ def assert_same(one: Any, other: Any, **tolerance: float) -> None:
         )
 
 
-every_method = pytest.mark.parametrize("method", METHODS)
+def test_same_seed_same_answer_and_nothing_else_is_touched(any_method: Any) -> None:
+    assert_same(Trial(any_method)(), Trial(any_method)())
 
 
-@every_method
-def test_same_seed_same_answer_and_nothing_else_is_touched(method: Any) -> None:
-    assert_same(Trial(method)(), Trial(method)())
-
-
-@every_method
-def test_float64_in_float64_out(method: Any) -> None:
-    wide, narrow = Trial(method)(double, built_with=double), Trial(method)()
+def test_float64_in_float64_out(any_method: Any) -> None:
+    wide, narrow = Trial(any_method)(double, built_with=double), Trial(any_method)()
     assert not [
         t.dtype for t in tensors(wide) if t.is_floating_point() and t.dtype != torch.float64
     ]
-    assert_same(wide, narrow, rtol=1e-3, atol=1e-4)
+    assert_same(wide, narrow, rtol=1e-2, atol=1e-2)  # some are fitted step by step
 
 
-@every_method
 @pytest.mark.parametrize("alter", [poisoned, only_one, none])
-def test_a_clear_error_or_a_finite_answer(method: Any, alter: Alter) -> None:
-    for trial in (lambda: Trial(method)(alter, built_with=alter), lambda: Trial(method)(alter)):
+def test_a_clear_error_or_a_finite_answer(any_method: Any, alter: Alter) -> None:
+    for trial in (
+        lambda: Trial(any_method)(alter, built_with=alter),
+        lambda: Trial(any_method)(alter),
+    ):
         try:
             answer = trial()
         except LayerwiseError as error:
@@ -216,22 +207,20 @@ def _finite_elsewhere(value: Tensor) -> bool:
     return bool((value[1:] if per_sample else value).isfinite().all())
 
 
-@every_method
-def test_pickle_keeps_everything(method: Any) -> None:
-    trial = Trial(method)
-    if not inspect.isclass(method):
-        assert pickle.loads(pickle.dumps(method)) is method
+def test_pickle_keeps_everything(any_method: Any) -> None:
+    trial = Trial(any_method)
+    if not inspect.isclass(any_method):
+        assert pickle.loads(pickle.dumps(any_method)) is any_method
         return
     subject = trial.build()
     again = pickle.loads(pickle.dumps(subject))
     assert_same(trial.answer(again), trial.answer(subject))
 
 
-@every_method
-def test_the_state_dict_holds_all_that_was_fitted(method: Any) -> None:
-    if not (inspect.isclass(method) and issubclass(method, nn.Module)):
+def test_the_state_dict_holds_all_that_was_fitted(any_method: Any) -> None:
+    if not (inspect.isclass(any_method) and issubclass(any_method, nn.Module)):
         pytest.skip("not a module")
-    trial = Trial(method)
-    subject, other = trial.build(), Trial(method, seed=1).build()
+    trial = Trial(any_method)
+    subject, other = trial.build(), Trial(any_method, seed=1).build()
     other.load_state_dict(subject.state_dict())
     assert_same(trial.answer(other), trial.answer(subject))

@@ -56,7 +56,9 @@ _HOME = {
     "survey": "atlas",
     "tap": "taps",
 }
-_ROOMS = frozenset({"atlas", "data", "features", "measures", "models", "report", "taps"})
+_ROOMS = frozenset(
+    {"atlas", "data", "features", "fuse", "measures", "models", "report", "search", "taps"}
+)
 
 
 def __getattr__(name: str) -> object:

@@ -17,7 +17,7 @@ from layerwise.errors import unknown
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-_SAMPLES, _CLASSES, _WIDTH, _OTHER_WIDTH, _PLACES = 36, 3, 6, 4, 5
+_SAMPLES, _CLASSES, _WIDTH, _PLACES = 36, 3, 6, 5
 
 
 @final
@@ -44,12 +44,12 @@ def _labels(_: Generator) -> Tensor:
     return torch.arange(_SAMPLES) % _CLASSES
 
 
-def _clouds(generator: Generator, width: int) -> Tensor:
+def _clouds(generator: Generator) -> Tensor:
     """One cloud of points for each class, `[n d]`."""
     import torch
 
-    centres = torch.randn(_CLASSES, width, generator=generator)
-    return 3 * centres[_labels(generator)] + torch.randn(_SAMPLES, width, generator=generator)
+    centres = torch.randn(_CLASSES, _WIDTH, generator=generator)
+    return 3 * centres[_labels(generator)] + torch.randn(_SAMPLES, _WIDTH, generator=generator)
 
 
 def _targets(generator: Generator) -> Tensor:
@@ -62,13 +62,17 @@ def _tokens(generator: Generator) -> Tensor:
     import torch
 
     noise = torch.randn(_SAMPLES, _PLACES, _WIDTH, generator=generator)
-    return _clouds(generator, _WIDTH).unsqueeze(1) + noise
+    return _clouds(generator).unsqueeze(1) + noise
+
+
+def _layers(generator: Generator) -> dict[str, Tensor]:
+    return {name: _clouds(generator) for name in ("early", "late")}
 
 
 WORDS = (
-    Word("features", "one row of numbers for each sample", "[n d]", lambda g: _clouds(g, _WIDTH)),
-    Word("other", "the same samples elsewhere", "[n e]", lambda g: _clouds(g, _OTHER_WIDTH)),
+    Word("features", "one row of numbers for each sample", "[n d]", _clouds),
     Word("labels", "class of each sample, counted from 0", "[n] int64", _labels),
+    Word("layers", "features of several layers, by address", "{address: [n d]}", _layers),
     Word("targets", "a quantity of each sample", "[n]", _targets),
     Word("tokens", "places of each sample, such as words or patches", "[n t d]", _tokens),
 )
@@ -94,6 +98,22 @@ def examples(method: Callable[..., Any], *, seed: int = 0) -> dict[str, Any]:
 
     generator = torch.Generator().manual_seed(seed)
     return {name: _word(name).example(generator) for name in required(method)}
+
+
+def arguments(method: Any) -> frozenset[str]:
+    """The names of everything a method asks for: when it is fitted or made, and when it is called.
+
+    Example:
+        >>> from layerwise.search import NearestMean
+        >>> sorted(arguments(NearestMean))
+        ['features', 'labels']
+    """
+    if not inspect.isclass(method):
+        return frozenset(required(method))
+    own = vars(method)
+    asked = required(method.fit if "fit" in own else method)
+    calls = [required(own[name])[1:] for name in ("forward", "__call__") if name in own]
+    return frozenset([*asked, *(name for call in calls for name in call)])
 
 
 def required(method: Callable[..., Any]) -> tuple[str, ...]:

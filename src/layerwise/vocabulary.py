@@ -8,7 +8,7 @@ examples belong to one small world of 36 samples in 3 classes, so that they fit 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
@@ -110,8 +110,8 @@ def arguments(method: Any) -> frozenset[str]:
     """
     if not inspect.isclass(method):
         return frozenset(required(method))
-    own = vars(method)
-    asked = required(method.fit if "fit" in own else method)
+    own: Mapping[str, Any] = vars(method)
+    asked = required(own["fit"].__func__)[1:] if "fit" in own else required(method)
     calls = [required(own[name])[1:] for name in ("forward", "__call__") if name in own]
     return frozenset([*asked, *(name for call in calls for name in call)])
 

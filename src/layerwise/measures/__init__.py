@@ -9,13 +9,22 @@ from layerwise.measures._effective_rank import effective_rank
 from layerwise.measures._intrinsic_dimension import intrinsic_dimension
 from layerwise.measures._neural_collapse import NeuralCollapse, neural_collapse
 from layerwise.measures._participation_ratio import participation_ratio
+from layerwise.measures._probe import probe
+from layerwise.measures._readings import Marks, ProbeTable, Reading
+from layerwise.measures._readouts import LinearReadout, NearestMeanReadout, NeighboursReadout
 from layerwise.measures._spectrum import Spectrum, spectrum
 
 __all__ = [
     "CKA",
     "Covariance",
     "Interval",
+    "LinearReadout",
+    "Marks",
+    "NearestMeanReadout",
+    "NeighboursReadout",
     "NeuralCollapse",
+    "ProbeTable",
+    "Reading",
     "Spectrum",
     "bootstrap_mean",
     "bootstrap_r2",
@@ -24,5 +33,6 @@ __all__ = [
     "intrinsic_dimension",
     "neural_collapse",
     "participation_ratio",
+    "probe",
     "spectrum",
 ]

@@ -1,0 +1,226 @@
+"""What `probe` tries on a layer: one readout each, with whatever it has to choose.
+
+A readout is fitted on the training samples only. What it has to choose, a penalty or a number of
+neighbours, is chosen on the validation samples, or by exact leave-one-out errors where there are
+such. Beside the true answers each one reads permuted ones: what it then still scores is chance.
+Where samples lie in a few clumps, one permutation may score far from chance by luck, so there are
+several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, final, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from layerwise.features import Ridge
+from layerwise.search import Found, Logistic, NearestMean, Neighbours
+
+
+@final
+@dataclass(frozen=True)
+class Task:
+    """What is to be read, and how answers are judged.
+
+    Args:
+        classes: number of classes, or 0 where a quantity is read.
+        train: `[a]` true answers of the training samples: int64 classes or float64 quantities.
+        permuted: `[p a]` the same in random orders.
+        validation: `[b]` true answers of the validation samples, for choosing.
+    """
+
+    classes: int
+    train: Tensor
+    permuted: Tensor
+    validation: Tensor
+
+    def best(self, answers: Tensor) -> int:
+        """Which of several rows of answers `[k b]` is right most often, or least far off."""
+        if self.classes:
+            wrong = (answers != self.validation).double().mean(dim=1)
+        else:
+            wrong = (answers - self.validation).square().mean(dim=1)
+        return int(wrong.argmin())
+
+    def named(self, outputs: Float[Tensor, "b k"]) -> Tensor:
+        """Outputs, one column for each class or a single one, as answers."""
+        return outputs.argmax(dim=1) if self.classes else outputs[:, 0].double()
+
+    def columns(self) -> Float[Tensor, "a k"]:
+        """Training answers as numbers to be fitted, the true ones before the permuted ones."""
+        every = torch.cat([self.train[None], self.permuted]).T
+        if not self.classes:
+            return every
+        return torch.nn.functional.one_hot(every, self.classes).flatten(1).double()
+
+
+@final
+@dataclass(frozen=True)
+class Answers:
+    """What one readout of one layer says.
+
+    Args:
+        setting: the penalty or number of neighbours that was chosen, if there is one.
+        validation: `[b]` answers for the validation samples.
+        test: `[c]` answers for the test samples.
+        permuted: `[p c]` answers for the test samples after fitting to permuted answers.
+    """
+
+    setting: float | None
+    validation: Tensor
+    test: Tensor
+    permuted: Tensor
+
+
+@runtime_checkable
+class Readout(Protocol):
+    """Reads answers off a layer."""
+
+    @property
+    def name(self) -> str:
+        """Short name for tables."""
+        ...
+
+    def reads(self, task: Task) -> bool:
+        """Whether it can read answers of this kind."""
+        ...
+
+    def __call__(
+        self,
+        task: Task,
+        train: Float[Tensor, "a d"],
+        validation: Float[Tensor, "b d"],
+        test: Float[Tensor, "c d"],
+    ) -> Answers:
+        """Fit on the training samples, choose on validation, answer for both held-out sides."""
+        ...
+
+
+@final
+@dataclass(frozen=True)
+class LinearReadout:
+    """Logistic regression for classes, ridge regression for quantities.
+
+    Logistic regression chooses its penalty on validation, ridge by leave-one-out. The control of
+    both is ridge on permuted answers, which costs columns but no second decomposition.
+
+    Args:
+        penalties: of logistic regression, the strongest first: it wins where scores are equal.
+        ridge_penalties: those of `features.Ridge` by default.
+
+    Example:
+        >>> LinearReadout(penalties=(10.0, 1.0)).name
+        'linear'
+    """
+
+    penalties: tuple[float, ...] = (1000.0, 100.0, 10.0, 1.0, 0.1)
+    ridge_penalties: tuple[float, ...] | None = None
+    name: str = "linear"
+
+    def reads(self, task: Task) -> bool:
+        """Classes and quantities."""
+        return len(task.train) > 1
+
+    def __call__(
+        self,
+        task: Task,
+        train: Float[Tensor, "a d"],
+        validation: Float[Tensor, "b d"],
+        test: Float[Tensor, "c d"],
+    ) -> Answers:
+        """Fit for all penalties at once."""
+        ridge = Ridge.fit(train, task.columns(), penalties=self.ridge_penalties)
+        permuted = self._control(task, ridge, test)
+        if not task.classes:
+            best = ridge.best([0])
+            ahead, final_ = (task.named(ridge(side)[best, :, :1]) for side in (validation, test))
+            return Answers(float(ridge.penalties[best]), ahead, final_, permuted)
+        # The score decides, not the last digits of the weights.
+        logistic = Logistic.fit(train, task.train, penalties=self.penalties, tolerance=1e-4)
+        ahead = logistic.predict(validation)
+        best = task.best(ahead)
+        return Answers(self.penalties[best], ahead[best], logistic.predict(test)[best], permuted)
+
+    def _control(self, task: Task, ridge: Ridge, test: Tensor) -> Tensor:
+        outputs = ridge(test)
+        permuted = torch.arange(outputs.shape[2]).split(max(1, task.classes))[1:]
+        return torch.stack([task.named(outputs[ridge.best(c)][:, c]) for c in permuted])
+
+
+@final
+@dataclass(frozen=True)
+class NearestMeanReadout:
+    """The class with the nearest mean; nothing to choose.
+
+    Example:
+        >>> NearestMeanReadout().name
+        'nearest-mean'
+    """
+
+    name: str = "nearest-mean"
+
+    def reads(self, task: Task) -> bool:
+        """Classes only."""
+        return task.classes > 0
+
+    def __call__(
+        self,
+        task: Task,
+        train: Float[Tensor, "a d"],
+        validation: Float[Tensor, "b d"],
+        test: Float[Tensor, "c d"],
+    ) -> Answers:
+        """Average the classes, true and permuted."""
+        true = NearestMean.fit(train, task.train)
+        permuted = [NearestMean.fit(train, labels).predict(test) for labels in task.permuted]
+        return Answers(None, true.predict(validation), true.predict(test), torch.stack(permuted))
+
+
+@final
+@dataclass(frozen=True)
+class NeighboursReadout:
+    """The most frequent class, or the mean quantity, of the nearest training samples.
+
+    Args:
+        counts: numbers of neighbours to choose from on validation, the smallest first.
+        cosine: compare directions; without it, places.
+
+    Example:
+        >>> NeighboursReadout(counts=(5,)).name
+        'knn'
+    """
+
+    counts: tuple[int, ...] = (1, 5, 20)
+    cosine: bool = True
+    name: str = "knn"
+
+    def reads(self, task: Task) -> bool:
+        """Classes and quantities, where there are samples enough for the fewest neighbours."""
+        return len(task.train) >= min(self.counts)
+
+    def __call__(
+        self,
+        task: Task,
+        train: Float[Tensor, "a d"],
+        validation: Float[Tensor, "b d"],
+        test: Float[Tensor, "c d"],
+    ) -> Answers:
+        """Search once for all numbers of neighbours, and for true and permuted answers."""
+        counts = [count for count in self.counts if count <= len(train)]
+        index = Neighbours.fit(train, cosine=self.cosine)
+        near, final_ = (index(side, count=max(counts)) for side in (validation, test))
+        ahead = _vote(near, task, task.train, counts)
+        best = task.best(ahead)
+        chosen = counts[best : best + 1]
+        answers = [_vote(final_, task, y, chosen)[0] for y in (task.train, *task.permuted)]
+        return Answers(float(chosen[0]), ahead[best], answers[0], torch.stack(answers[1:]))
+
+
+def _vote(found: Found, task: Task, answers: Tensor, counts: Sequence[int]) -> Tensor:
+    if task.classes:
+        return found.classify(answers, counts=counts)
+    return found.regress(answers[:, None], counts=counts)[..., 0]

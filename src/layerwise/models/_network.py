@@ -10,6 +10,7 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor, nn
 
+from layerwise.errors import LayerwiseError
 from layerwise.models._layers import Layers
 from layerwise.models._trace import trace
 
@@ -30,7 +31,7 @@ class Network:
         prepare: turns one sample into a tensor or a dict of tensors, without batch axis. It is
             picklable, and its `repr` says all that it does.
         collate: joins prepared samples into a batch.
-        example: a batch of one, for the traced forward.
+        example: a batch of one, for the traced forward; without it the first batch that is read.
         card: what the network is, where its weights come from, what is known about them.
         source: the words that open it again.
     """
@@ -43,7 +44,7 @@ class Network:
         modality: Literal["image", "text", "tensor"],
         prepare: Callable[[Any], Any],
         collate: Callable[[Sequence[Any]], Inputs],
-        example: Inputs,
+        example: Inputs | None = None,
         card: str = "",
         source: str = "",
     ) -> None:
@@ -62,8 +63,22 @@ class Network:
 
     @cached_property
     def layers(self) -> Layers:
-        """Every layer in the order of execution, from a traced forward of the example."""
+        """Every layer in the order of execution, from a traced forward of the example.
+
+        Raises:
+            LayerwiseError: there is no example yet, or the network cannot run it.
+        """
+        if self.example is None:
+            raise LayerwiseError(
+                f"the layers of {self.name} are found by running it, and it has no example yet; "
+                f"open it with example=, a batch of one, or read a batch first"
+            )
         return trace(self.module, self.example)
+
+    def take_example(self, inputs: Inputs) -> None:
+        """Let a batch be the example where none was given."""
+        if self.example is None:
+            self.example = inputs
 
     @property
     def device(self) -> torch.device:

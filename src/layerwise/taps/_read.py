@@ -41,6 +41,7 @@ def read(network: Network, inputs: Inputs, layers: str | Iterable[str] = "blocks
         >>> read(network, inputs, "0")["0"].equal(module[0](inputs))
         True
     """
+    network.take_example(inputs)
     chosen = network.layers.select(layers)
     copied = {layer.name for layer in chosen if layer.overwritten}
     values, versions = _raw(network, inputs, chosen, copied)
@@ -69,6 +70,7 @@ def pool(
     Returns:
         `[n d]` in float32 or wider, by the layer's address and the pooling's name.
     """
+    network.take_example(inputs)
     chosen = network.layers.select(layers)
     pooled: dict[tuple[str, str], Tensor] = {}
     mask = inputs.get("attention_mask") if isinstance(inputs, Mapping) else None

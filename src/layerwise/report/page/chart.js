@@ -34,7 +34,7 @@ function drawChart(host, spec) {
   const X = axis(spec.x.low, spec.x.high, edge.left + 8, inner.right - 8, spec.x.log);
   const Y = axis(spec.y.low, spec.y.high, inner.bottom, edge.top, spec.y.log);
   const clampY = (v) => Math.min(inner.bottom, Math.max(edge.top, Y(v)));
-  const root = svg("svg", { width: spec.width, height: spec.height, "aria-hidden": "true" });
+  const root = svg("svg", { width: spec.width, height: spec.height, viewBox: `0 0 ${spec.width} ${spec.height}`, "aria-hidden": "true" });
   const put = (...nodes) => root.append(...nodes);
 
   for (const value of spec.y.log ? powers(spec.y.low, spec.y.high) : ticks(spec.y.low, spec.y.high, spec.height / 60)) {

@@ -100,8 +100,7 @@ function depthMarks(target, series) {
   if (!choice) return [];
   const found = new Map();
   for (const [text, score] of [["best", choice.best], ["cheapest as good", choice.cheapest], ["last", choice.last]]) {
-    const line = series.find((s) => s.name === score.network);
-    const point = line && line.points.find((p) => p.title === score.layer);
+    const point = series.filter((s) => s.name === score.network).flatMap((s) => s.points).find((p) => p.title === score.layer);
     if (point) found.set(point, found.has(point) ? `${found.get(point)}, ${text}` : text);
   }
   return [...found].map(([point, text]) => ({ point, text }));
@@ -109,9 +108,11 @@ function depthMarks(target, series) {
 
 function scoreRange(series, target) {
   const values = series.flatMap((s) => s.points.flatMap((p) => [p.y, p.low, p.high])).filter(Number.isFinite);
-  const floor = Math.min(number(target.chance), ...values);
+  if (Number.isFinite(number(target.chance))) values.push(number(target.chance));
+  if (!values.length) values.push(0, 1);
+  const floor = Math.min(...values);
   const low = target.kind === "class" ? Math.max(0, Math.floor(floor * 20 - 0.4) / 20) : Math.max(-0.25, Math.floor(floor * 20 - 0.4) / 20);
-  return { low, high: Math.min(1, Math.ceil(Math.max(low + 0.1, number(target.chance), ...values) * 20 + 0.2) / 20) };
+  return { low, high: Math.min(1, Math.ceil(Math.max(low + 0.1, ...values) * 20 + 0.2) / 20) };
 }
 
 function depthLegend(redraw) {
@@ -123,7 +124,7 @@ function depthLegend(redraw) {
     "aria-pressed": String(!view.hidden.has(name)),
     onclick(event) {
       if (view.hidden.has(name)) view.hidden.delete(name);
-      else view.hidden.add(name);
+      else if (view.hidden.size < networkNames.length - 1) view.hidden.add(name);
       event.currentTarget.setAttribute("aria-pressed", String(!view.hidden.has(name)));
       redraw();
     },
@@ -167,8 +168,8 @@ function startDepth() {
       x: costAxis(shownNetworks(), joined.length > 0),
       y: { ...range, say: (v) => minus(v.toFixed(2)) },
       series: [...controls, ...lines, ...joined],
-      rules: [{ y: number(target.chance), text: `chance ${say.score(target.chance)}` }],
-      marks: depthMarks(chosen.target, lines),
+      rules: Number.isFinite(number(target.chance)) ? [{ y: number(target.chance), text: `chance ${say.score(target.chance)}` }] : [],
+      marks: depthMarks(chosen.target, [...lines, ...joined]),
       guide: guidePlace(),
       current: (p) => p.score && p.score.network === chosen.network && p.title === chosen.layer,
       onpick: (p) => p.row && choose({ network: p.row.network, layer: p.row.layer }),

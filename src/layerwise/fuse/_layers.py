@@ -67,4 +67,4 @@ def columns(targets: Float[Tensor, "n k"] | Float[Tensor, " n"]) -> Float[Tensor
         LayerwiseError: a target is not finite.
     """
     require_finite(targets, "targets")
-    return targets.reshape(len(targets), -1)
+    return targets if targets.ndim == 2 else targets.unsqueeze(1)

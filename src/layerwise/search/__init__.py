@@ -5,5 +5,17 @@ from __future__ import annotations
 from layerwise.search._logistic import Logistic
 from layerwise.search._nearest_mean import NearestMean
 from layerwise.search._neighbours import Found, Neighbours
+from layerwise.search._off_the_shelf import OffTheShelf
+from layerwise.search._patch_retrieval import PatchRetrieval
+from layerwise.search._views import jitter, patches
 
-__all__ = ["Found", "Logistic", "NearestMean", "Neighbours"]
+__all__ = [
+    "Found",
+    "Logistic",
+    "NearestMean",
+    "Neighbours",
+    "OffTheShelf",
+    "PatchRetrieval",
+    "jitter",
+    "patches",
+]

@@ -1,0 +1,55 @@
+"""The objective of linear support vector machines, one against the rest, with squared hinges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import final
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from layerwise.search._newton import Each, Weight, backward, dot, forward
+
+
+@final
+@dataclass(frozen=True)
+class SquaredHinge:
+    """Half the squared weights plus the cost times the squared shortfalls of the margins.
+
+    Args:
+        scores: rotated features.
+        spectrum: squared length of each column of `scores`.
+        signs: 1 for the class of each row and -1 for the others.
+        costs: of each problem; scikit-learn's `C`.
+    """
+
+    scores: Float[Tensor, "n r"]
+    spectrum: Float[Tensor, " r"]
+    signs: Float[Tensor, "n c"]
+    costs: Float[Tensor, " p"]
+
+    def start(self) -> Weight:
+        """Zero."""
+        return self.costs.new_zeros(len(self.costs), len(self.spectrum), self.signs.shape[1])
+
+    def take(self, rows: Bool[Tensor, " p"]) -> SquaredHinge:
+        """Some of the problems."""
+        return replace(self, costs=self.costs[rows])
+
+    def evaluate(self, weight: Weight) -> tuple[Each, Weight, Tensor]:
+        """Values, gradients and whether each margin falls short."""
+        signs = self.signs[:, None]
+        short = (1 - signs * forward(self.scores, weight)).clamp(min=0)
+        value = 0.5 * dot(weight, weight) + self.costs * short.square().sum((0, 2))
+        slopes = -2 * self.costs[:, None] * signs * short
+        return value, weight + backward(self.scores, slopes), (short > 0).to(short.dtype)
+
+    def curve(self, state: Float[Tensor, "n p c"], direction: Weight) -> Weight:
+        """Generalised Hessian times a direction."""
+        change = 2 * self.costs[:, None] * state * forward(self.scores, direction)
+        return direction + backward(self.scores, change)
+
+    def precondition(self, state: Float[Tensor, "n p c"]) -> Float[Tensor, "p r 1"]:
+        """As if every row fell short as often as the mean row."""
+        curvature = 2 * self.costs * state.mean((0, 2))
+        return 1 / (1 + curvature[:, None] * self.spectrum).unsqueeze(2)

@@ -1,8 +1,9 @@
-"""From what every candidate got wrong to an answer, with what the data cannot tell.
+"""From the answers of every readout on every layer to a choice, with what the data cannot tell.
 
-Validation samples choose: the best candidate, and the cheapest layer whose difference from it has a
-95 % interval that reaches zero. Test samples only report. Intervals come from resampling whole
-groups of related samples, the same draws for all candidates, so differences are paired.
+Validation samples choose: the best readout, and the cheapest layer whose gap to it has a 95 %
+interval that reaches zero. Test samples only report. Seeds divide the samples anew; their answers
+are taken together, and resampled by groups of related samples, so that a sample which several seeds
+tested counts once. Gaps are paired over the same samples.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from layerwise.atlas._atlas import Choice, Score
-from layerwise.atlas._candidates import Candidate, Errors, Trial
+from layerwise.data import Target
+from layerwise.measures import Marks, ProbeTable, Reading
 
-_DRAWS = 1000
+Key = tuple[str, str, str]
+"""Network, layer and pooling."""
+
 _FEW = 8
 _WIDE = 0.25
 
@@ -26,67 +30,68 @@ _WIDE = 0.25
 @final
 @dataclass(frozen=True)
 class Standing:
-    """All candidates of one target over all seeds.
+    """All readings of one target over all seeds.
 
     Args:
-        candidates: those that stood in every seed, in the order of the errors' columns.
+        readings: in the order of the columns of everything else.
         scores: the same as rows of the atlas.
-        validation: errors that choose.
-        test: errors that report.
-        permuted: errors of the control, one column a layer.
+        validation: to choose by.
+        test: to report.
+        permuted: test scores after fitting to permuted answers, a row for each time.
+        chosen_by: `n` names of the groups of the validation rows.
+        tested_by: those of the test rows.
     """
 
-    candidates: tuple[Candidate, ...]
+    readings: tuple[Reading[Key], ...]
     scores: tuple[Score, ...]
-    validation: Errors
-    test: Errors
-    permuted: Errors
+    validation: Marks
+    test: Marks
+    permuted: Float[Tensor, "p m"]
+    chosen_by: tuple[str, ...]
+    tested_by: tuple[str, ...]
 
 
-def stand(target: str, trials: Sequence[Trial], generator: torch.Generator) -> Standing:
-    """Join the trials of all seeds, readouts of one layer taken together by their name."""
-    named = [{_name(c): i for i, c in enumerate(trial.candidates)} for trial in trials]
-    shared = [name for name in named[0] if all(name in names for names in named)]
-    columns = [[names[name] for name in shared] for names in named]
-    validation = Errors.joined(
-        [_pick(t.validation, c) for t, c in zip(trials, columns, strict=True)]
+def stand(
+    target: Target,
+    keys: Sequence[str],
+    tables: Sequence[ProbeTable[Key]],
+    generator: torch.Generator,
+) -> Standing:
+    """Take the tables of all seeds together.
+
+    Args:
+        target: what was read.
+        keys: of all samples; each is its own group where the target has none.
+        tables: one a seed, with the same readings.
+        generator: draws the resamples.
+    """
+    validation = _joined([table.validation for table in tables])
+    test = _joined([table.test for table in tables])
+    names = target.groups or keys
+    chosen_by, tested_by = (
+        tuple(names[row] for row in marks.rows.tolist()) for marks in (validation, test)
     )
-    tests = [_pick(t.test, c) for t, c in zip(trials, columns, strict=True)]
-    test = Errors.joined(tests)
-    drawn = resampled(test, generator)
-    low, high = drawn.quantile(0.025, 0), drawn.quantile(0.975, 0)
-    spread = torch.stack([part.scores for part in tests]).std(0, correction=0)
-    candidates = tuple(trials[0].candidates[i] for i in columns[0])
+    interval = test.intervals(groups=tested_by, generator=generator)
+    spread = torch.stack([table.test.scores for table in tables]).std(0, correction=0)
+    readings = tables[0].readings
     scores = tuple(
         Score(
-            target=target,
-            network=c.network,
-            layer=c.layer,
-            pooling=c.pooling,
-            readout=c.readout,
+            target=target.name,
+            network=reading.layer[0],
+            layer=reading.layer[1],
+            pooling=reading.layer[2],
+            readout=reading.readout,
             validation=float(validation.scores[i]),
-            test=float(test.scores[i]),
-            low=float(low[i]),
-            high=float(high[i]),
+            test=float(interval.value[i]),
+            low=float(interval.low[i]),
+            high=float(interval.high[i]),
             spread=float(spread[i]),
-            penalty=c.penalty,
+            penalty=reading.setting,
         )
-        for i, c in enumerate(candidates)
+        for i, reading in enumerate(readings)
     )
-    return Standing(
-        candidates, scores, validation, test, Errors.joined([t.permuted for t in trials])
-    )
-
-
-def resampled(errors: Errors, generator: torch.Generator) -> Float[Tensor, "r c"]:
-    """Scores of all candidates under resampling of whole groups."""
-    _, group = errors.who.unique(return_inverse=True)
-    count = int(group.max()) + 1
-    wrong = errors.wrong.new_zeros(count, errors.wrong.shape[1]).index_add_(0, group, errors.wrong)
-    base = errors.base.new_zeros(count).index_add_(0, group, errors.base)
-    draws = torch.randint(count, (_DRAWS, count), generator=generator)
-    times = wrong.new_zeros(_DRAWS, count).scatter_add_(1, draws, torch.ones_like(draws).to(wrong))
-    return 1 - (times @ wrong) / (times @ base).clamp_min(1e-12)[:, None]
+    permuted = torch.cat([table.permuted for table in tables])
+    return Standing(readings, scores, validation, test, permuted, chosen_by, tested_by)
 
 
 def choose(
@@ -99,63 +104,56 @@ def choose(
     """Choose on validation, report on test.
 
     Args:
-        standing: the candidates.
+        standing: the readings.
         milliseconds: cost of a network's layer per sample.
         last: last layer of each network.
         generator: draws the resamples.
     """
     validation = standing.validation.scores
-    tops = _top_of_each_layer(standing.candidates, validation)
-    best = max(tops, key=lambda i: float(validation[i]))
-    first = standing.candidates[best]
-    ends = next(
-        i for i in tops if _layer(standing.candidates[i]) == (first.network, last[first.network])
-    )
-    drawn = resampled(standing.validation, generator)
-    behind = (drawn[:, [best]] - drawn[:, tops]).quantile(0.025, 0)
-    level = [i for i, low in zip(tops, behind.tolist(), strict=True) if low <= 0 or i == best]
-    cheapest = min(level, key=lambda i: milliseconds[_layer(standing.candidates[i])])
-    reported = resampled(standing.test, generator)
-    gains = reported[:, best] - reported[:, ends]
+    tops = _top_of_each_layer(standing.readings, validation)
+    best = max(tops.values(), key=lambda i: float(validation[i]))
+    network = standing.readings[best].layer[0]
+    end = tops[network, last[network]]
+    lead = standing.validation.lead(best, groups=standing.chosen_by, generator=generator)
+    # Where nothing varies there is no interval, and nothing to tell two layers apart by.
+    level = {at: i for at, i in tops.items() if i == best or not float(lead.low[i]) > 0}
+    cheapest = level[min(level, key=lambda at: milliseconds[at])]
+    gain = standing.test.lead(best, groups=standing.tested_by, generator=generator)
     scores = standing.scores
-    cost = {i: milliseconds[_layer(standing.candidates[i])] for i in (best, cheapest)}
-    groups = len(standing.test.who.unique())
-    enough = groups >= _FEW and scores[best].high - scores[best].low <= _WIDE
+    spent = {i: milliseconds[standing.readings[i].layer[:2]] for i in (best, cheapest)}
+    narrow = scores[best].high - scores[best].low <= _WIDE
     return Choice(
         target=scores[best].target,
         best=scores[best],
-        last=scores[ends],
+        last=scores[end],
         cheapest=scores[cheapest],
-        gain=scores[best].test - scores[ends].test,
-        gain_low=float(gains.quantile(0.025)),
-        gain_high=float(gains.quantile(0.975)),
-        saved=1 - cost[cheapest] / cost[best] if cost[best] else 0.0,
+        gain=float(gain.value[end]),
+        gain_low=float(gain.low[end]),
+        gain_high=float(gain.high[end]),
+        saved=1 - spent[cheapest] / spent[best] if spent[best] else 0.0,
         indistinguishable=tuple(
-            (s.network, s.layer, s.pooling, s.readout) for s in (scores[i] for i in level)
+            (*standing.readings[i].layer, scores[i].readout) for i in level.values()
         ),
-        enough=enough,
+        enough=narrow and len(set(standing.tested_by)) >= _FEW,
         words="",
         code="",
     )
 
 
-def _name(candidate: Candidate) -> tuple[str, ...]:
-    readout = "nearest" if candidate.readout.endswith(" nearest") else candidate.readout
-    return candidate.network, candidate.layer, candidate.pooling, readout
+def _joined(parts: Sequence[Marks]) -> Marks:
+    return Marks(
+        torch.cat([part.rows for part in parts]),
+        torch.cat([part.truth for part in parts]),
+        torch.cat([part.answers for part in parts]),
+    )
 
 
-def _layer(candidate: Candidate) -> tuple[str, str]:
-    return candidate.network, candidate.layer
-
-
-def _pick(errors: Errors, columns: list[int]) -> Errors:
-    return Errors(errors.wrong[:, columns], errors.base, errors.who)
-
-
-def _top_of_each_layer(candidates: Sequence[Candidate], scores: Tensor) -> list[int]:
+def _top_of_each_layer(
+    readings: Sequence[Reading[Key]], scores: Tensor
+) -> dict[tuple[str, str], int]:
     tops: dict[tuple[str, str], int] = {}
-    for i, candidate in enumerate(candidates):
-        layer = _layer(candidate)
-        if layer not in tops or scores[i] > scores[tops[layer]]:
-            tops[layer] = i
-    return list(tops.values())
+    for i, reading in enumerate(readings):
+        at = reading.layer[:2]
+        if at not in tops or scores[i] > scores[tops[at]]:
+            tops[at] = i
+    return tops

@@ -1,6 +1,6 @@
 """What an honest survey gives where there is nothing to find, and what training added.
 
-Labels are permuted within the training side: what a readout still scores then is chance. The same
+Training answers are permuted: what a readout still scores then is chance. The same
 architecture with random weights is read on some of the samples, and the trained network is judged
 once more on just these, so that the two can be compared.
 """
@@ -14,15 +14,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from layerwise.atlas._atlas import Control
-from layerwise.atlas._candidates import Key, attempt
-from layerwise.atlas._choose import Standing, resampled
+from layerwise.atlas._choose import Key, Standing
 from layerwise.data import Samples, Split, Target
 from layerwise.features import Column, First, GeM, Last, Max, Mean
+from layerwise.measures import LinearReadout, bootstrap_mean, probe
 from layerwise.models import Network, randomised
 from layerwise.taps import pool
 
 _SAMPLES = 256
 _BATCH = 16
+_FEWEST = 4
+_READOUT = LinearReadout()
 
 
 def drawn(rows: Sequence[int], seed: int) -> list[int]:
@@ -58,72 +60,54 @@ def controls(
     standing: Standing,
     *,
     trained: Mapping[Key, Float[Tensor, "n _"]],
-    random: Mapping[Key, Float[Tensor, "n _"]],
+    random: Mapping[Key, Float[Tensor, "m _"]],
     rows: Sequence[int],
     split: Split,
     generator: torch.Generator,
 ) -> tuple[Control, ...]:
-    """The controls of one target for every layer.
+    """The controls of one target for every layer, by its linear readout.
 
     Args:
         target: what was read.
-        standing: the real candidates, with what permuted labels gave.
+        standing: the real readings, with what permuted answers gave.
         trained: all features.
         random: features of the random networks, for `rows` only.
         rows: samples that the random networks read.
         split: the first seed's.
         generator: draws the resamples.
     """
-    chance = standing.permuted
-    low, high = resampled(chance, generator).quantile(torch.tensor([0.025, 0.975]).double(), 0)
-    scores = _on_few(target, trained, random, rows, split)
+    chance = bootstrap_mean(standing.permuted, generator=generator)
+    few = {key: values[list(rows)] for key, values in trained.items()}
+    untrained_scores = _on_few(target, random, rows, split)
+    trained_scores = _on_few(target, few, rows, split)
     return tuple(
         Control(
             target=target.name,
-            network=key[0],
-            layer=key[1],
-            pooling=key[2],
-            permuted=float(chance.scores[i]),
-            permuted_low=float(low[i]),
-            permuted_high=float(high[i]),
-            random_weights=scores.get(("random", key)),
-            trained=scores.get(("trained", key)),
-            samples=len(rows) if scores else 0,
+            network=reading.layer[0],
+            layer=reading.layer[1],
+            pooling=reading.layer[2],
+            permuted=float(chance.value[i]),
+            permuted_low=float(chance.low[i]),
+            permuted_high=float(chance.high[i]),
+            random_weights=untrained_scores.get(reading.layer),
+            trained=trained_scores.get(reading.layer),
+            samples=len(rows) if trained_scores else 0,
         )
-        for i, key in enumerate(trained)
+        for i, reading in enumerate(standing.readings)
+        if reading.readout == _READOUT.name
     )
 
 
 def _on_few(
-    target: Target,
-    trained: Mapping[Key, Tensor],
-    random: Mapping[Key, Tensor],
-    rows: Sequence[int],
-    split: Split,
-) -> dict[tuple[str, Key], float]:
-    """Test scores of the best linear readout of both networks on the same few samples."""
-    sides = {side: set(getattr(split, side).tolist()) for side in ("train", "validation", "test")}
-    few = {
-        name: torch.tensor([i for i, row in enumerate(rows) if row in side], dtype=torch.int64)
-        for name, side in sides.items()
-    }
-    enough = all(len(side) >= 4 for side in few.values())
-    if not enough or len(target.take(rows).values[few["train"]].unique()) < 2:
-        return {}
-    small = Split(few["train"], few["validation"], few["test"])
+    target: Target, features: Mapping[Key, Tensor], rows: Sequence[int], split: Split
+) -> dict[Key, float]:
+    """Test scores of the linear readout on some of the samples, none where they are too few."""
+    sides = [set(side.tolist()) for side in (split.train, split.validation, split.test)]
+    few = [torch.tensor([i for i, row in enumerate(rows) if row in side]).long() for side in sides]
     answers = target.take(rows)
-    who = torch.arange(len(rows))
-    scores = {}
-    for name, features in (
-        ("random", random),
-        ("trained", {key: values[list(rows)] for key, values in trained.items()}),
-    ):
-        trial = attempt(features, answers, small, who, seed=0)
-        chosen, reported = trial.validation.scores, trial.test.scores
-        for key in features:
-            mine = [
-                i for i, c in enumerate(trial.candidates) if (c.network, c.layer, c.pooling) == key
-            ]
-            best = max(mine, key=lambda i: float(chosen[i]))
-            scores[name, key] = float(reported[best])
-    return scores
+    if min(map(len, few)) < _FEWEST or len(answers.values[few[0]].unique()) < 2:
+        return {}
+    small = Split(few[0], few[1], few[2])
+    table = probe(features, answers, small, readouts=(_READOUT,), permutations=1)
+    scores = table.test.scores.tolist()
+    return {reading.layer: score for reading, score in zip(table.readings, scores, strict=True)}

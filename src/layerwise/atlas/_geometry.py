@@ -10,12 +10,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from layerwise.atlas._atlas import LayerRow, Similarity
-from layerwise.atlas._candidates import Key
+from layerwise.atlas._atlas import Collapse, LayerRow, Similarity
+from layerwise.atlas._choose import Key
+from layerwise.data import Target
 from layerwise.measures import (
     cka,
     effective_rank,
     intrinsic_dimension,
+    neural_collapse,
     participation_ratio,
     spectrum,
 )
@@ -39,6 +41,34 @@ def dimensions_of(row: LayerRow, features: Float[Tensor, "n d"]) -> LayerRow:
         participation_ratio=_defined(participation_ratio(variances)),
         intrinsic_dimension=_defined(intrinsic_dimension(few)),
     )
+
+
+def collapse_of(
+    target: Target, features: Mapping[Key, Float[Tensor, "n _"]], rows: Tensor
+) -> tuple[Collapse, ...]:
+    """Neural collapse of every layer on some samples, for a target with classes."""
+    if target.kind == "number":
+        return ()
+    labels = target.values[rows]
+    if int((labels.bincount() > 1).sum()) < 2:
+        return ()
+    found = []
+    for key, values in features.items():
+        result = neural_collapse(values[rows], labels)
+        found.append(
+            Collapse(
+                target=target.name,
+                network=key[0],
+                layer=key[1],
+                pooling=key[2],
+                nc1=_defined(result.nc1),
+                nc2_equinorm=_defined(result.nc2_equinorm),
+                nc2_coherence=_defined(result.nc2_coherence),
+                nc3=_defined(result.nc3),
+                nc4=_defined(result.nc4),
+            )
+        )
+    return tuple(found)
 
 
 def _defined(value: Tensor) -> float | None:

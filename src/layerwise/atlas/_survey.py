@@ -27,17 +27,17 @@ from layerwise.atlas._atlas import (
     Score,
     TargetRow,
 )
-from layerwise.atlas._candidates import Key, attempt
-from layerwise.atlas._choose import choose, stand
+from layerwise.atlas._choose import Key, choose, stand
 from layerwise.atlas._controls import controls, drawn, untrained
 from layerwise.atlas._costs import forward_milliseconds
 from layerwise.atlas._files import save
-from layerwise.atlas._geometry import dimensions_of, similarity_of
+from layerwise.atlas._geometry import collapse_of, dimensions_of, similarity_of
 from layerwise.atlas._show import choose_shown, neighbours, pictures, place, show
 from layerwise.atlas._words import code, words
 from layerwise.data import Samples, Split, Target, split
 from layerwise.errors import LayerwiseError, unknown
 from layerwise.features.laws import Pooling
+from layerwise.measures import probe
 from layerwise.models import Network
 from layerwise.taps import Extraction, extract
 
@@ -201,21 +201,20 @@ def _judge(
     target: Target,
     *,
     features: Mapping[Key, Float[Tensor, "n _"]],
-    random: Mapping[Key, Float[Tensor, "n _"]],
+    random: Mapping[Key, Float[Tensor, "m _"]],
     few: Sequence[int],
     layers: Sequence[LayerRow],
     seeds: Sequence[int],
     clock: _Clock,
 ) -> _Judged:
     generator = torch.Generator().manual_seed(seeds[0])
-    who = _groups(samples, target)
     splits = [split(samples, target, seed=seed) for seed in seeds]
-    trials = []
+    tables = []
     for done, (seed, divided) in enumerate(zip(seeds, splits, strict=True)):
         with clock.stage(f"judging {target.name}", done, len(seeds)):
-            trials.append(attempt(features, target, divided, who, seed))
+            tables.append(probe(features, target, divided, seed=seed))
     row = _target_row(target, splits[0])
-    standing = stand(target.name, trials, generator)
+    standing = stand(target, samples.keys, tables, generator)
     read = [layer for layer in layers if not layer.refused]
     with clock.stage(f"choosing for {target.name}"):
         choice = choose(
@@ -233,7 +232,8 @@ def _judge(
             split=splits[0],
             generator=generator,
         )
-    return _Judged(row, splits[0], standing.scores, choice, checks, ())
+        collapsed = collapse_of(target, features, splits[0].train)
+    return _Judged(row, splits[0], standing.scores, choice, checks, collapsed)
 
 
 @final
@@ -340,13 +340,6 @@ def _layer_rows(
             )
             found.append(dimensions_of(row, mine["mean"]) if "mean" in mine else row)
     return tuple(found)
-
-
-def _groups(samples: Samples, target: Target) -> Tensor:
-    """A number for each group of related samples; every sample its own where there are none."""
-    names = target.groups or samples.keys
-    numbers = {name: i for i, name in enumerate(dict.fromkeys(names))}
-    return torch.tensor([numbers[name] for name in names])
 
 
 def _target_row(target: Target, divided: Split) -> TargetRow:

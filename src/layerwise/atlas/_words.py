@@ -17,13 +17,12 @@ _POOLED = {
 
 
 def words(choice: Choice, row: TargetRow, networks: int) -> str:
-    """Say what the choice is, in two to four sentences."""
+    """Say what the choice is, in a few sentences."""
     best, last, cheapest = choice.best, choice.last, choice.cheapest
     sentences = [
         f"{row.target} is read best from {best.layer}{_of(best, networks)} ({_how(best)}): "
-        f"{row.metric} "
-        f"{best.test:.3f}, 95 % interval {best.low:.3f} to {best.high:.3f}, on samples that neither "
-        f"fitted nor chose it; knowing nothing gives {row.chance:.3f}."
+        f"{row.metric} {best.test:.3f}, 95 % interval {best.low:.3f} to {best.high:.3f}, on samples "
+        f"that neither fitted nor chose it; knowing nothing gives {row.chance:.3f}."
     ]
     if (best.network, best.layer) == (last.network, last.layer):
         sentences.append("That is the last layer: nothing before it reads it better.")
@@ -63,7 +62,9 @@ def code(best: Score, networks: Mapping[str, Network]) -> str:
         "",
         f"network = layerwise.open({network.source!r})",
         f"inputs = network.batch([network.prepare({sample})])",
-        f"pooled = layerwise.taps.pool(network, inputs, {best.layer!r}, [{pooling[best.pooling]}()])",
+        "pooled = layerwise.taps.pool(",
+        f"    network, inputs, {best.layer!r}, [{pooling[best.pooling]}()]",
+        ")",
         f"features = pooled[{best.layer!r}, {best.pooling!r}]  # [n d]",
     ]
     return "\n".join(lines)

@@ -1,0 +1,129 @@
+"""The whole way on a network whose layers are known: the planted layer is found, and honestly."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import layerwise
+from layerwise import atlas, data, report
+from layerwise.errors import LayerwiseError
+
+
+class Planted(nn.Module):
+    """Three layers over four numbers: the second squares them, the third forgets all but one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([Same(), Square(), Forget()])
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        for block in self.blocks:
+            vectors = block(vectors)
+        return vectors
+
+
+class Same(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+        with torch.no_grad():
+            for linear in (self.a, self.b):
+                linear.weight.copy_(torch.eye(4))
+                linear.bias.zero_()
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return self.b(self.a(vectors))
+
+
+class Square(Same):
+    def forward(self, vectors: Tensor) -> Tensor:
+        return torch.cat([super().forward(vectors)[:, :3], vectors.square().sum(1, True)], 1)
+
+
+class Forget(Same):
+    def forward(self, vectors: Tensor) -> Tensor:
+        return super().forward(vectors * torch.tensor([1.0, 0.0, 0.0, 0.0]))
+
+
+@pytest.fixture(scope="module")
+def network():
+    return layerwise.open(Planted().eval(), example=torch.randn(1, 4), name="planted")
+
+
+@pytest.fixture(scope="module")
+def samples():
+    values = torch.randn(600, 4, generator=torch.Generator().manual_seed(0))
+    size = values.square().sum(1)
+    rows = [
+        (row, {"far": "yes" if s > size.median() else "no", "size": float(s), "luck": float(noise)})
+        for row, s, noise in zip(values, size, torch.rand(600), strict=True)
+    ]
+    return data.open(rows)
+
+
+@pytest.fixture(scope="module")
+def found(network, samples, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("atlas")
+    return folder, atlas.survey([network], samples, out=folder, layers="blocks.*")
+
+
+def test_the_layer_that_holds_the_answer_is_chosen(found):
+    choices = {choice.target: choice for choice in found[1].choices}
+    for target, least in (("far", 0.9), ("size", 0.95)):
+        assert choices[target].best.layer == "blocks.1"
+        assert choices[target].best.test > least
+        assert choices[target].gain_low > 0.1
+        assert choices[target].cheapest.layer == "blocks.1"
+        assert "blocks.1" in choices[target].words
+    assert choices["luck"].best.test < 0.1
+
+
+def test_controls_are_at_chance_and_random_weights_are_reported(found):
+    chance = {row.target: row.chance for row in found[1].targets}
+    for control in found[1].controls:
+        assert control.permuted < chance[control.target] + 0.12
+        assert control.random_weights is not None
+        assert control.samples == 256
+
+
+def test_the_folder_holds_all_of_it(found):
+    folder, made = found
+    assert atlas.load(folder) == made
+    plain = json.loads((folder / "atlas.json").read_text())
+    assert plain["provenance"]["samples"] == 600
+    assert {p.name for p in (folder / "tables").iterdir()} >= {"layers.parquet", "scores.parquet"}
+    page = report.write(made, folder)
+    assert page.stat().st_size < 10_000_000
+
+
+def test_a_second_survey_reuses_what_is_there(found, network, samples):
+    folder, first = found
+    again = atlas.survey([network], samples, out=folder, layers="blocks.*")
+    assert again.provenance.reused == {"planted": 600}
+    assert again.scores == first.scores
+    assert again.choices == first.choices
+
+
+def test_mistakes_are_one_line_each(network, samples, tmp_path):
+    for networks, options, says in (
+        ([], {}, "give at least one"),
+        ([network, network], {}, "each name only once"),
+        ([network], {"targets": ["sise"]}, "no target is called 'sise'; nearest: size"),
+        ([network], {"layers": "nothing"}, "no layer is called 'nothing'"),
+    ):
+        with pytest.raises(LayerwiseError) as caught:
+            atlas.survey(networks, samples, out=tmp_path, **options)
+        assert says in str(caught.value)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(LayerwiseError, match="has no target to read"):
+        atlas.survey([network], data.open(torch.randn(40, 4)), out=tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(network, samples, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LayerwiseError, match="cannot be made"):
+        atlas.survey([network], samples, out=tmp_path / "file" / "atlas")

@@ -105,7 +105,7 @@ def test_a_second_survey_reuses_what_is_there(found, network, samples):
     again = atlas.survey([network], samples, out=folder, layers="blocks.*")
     assert again.provenance.reused == {"planted": 600}
     assert again.scores == first.scores
-    assert again.choices == first.choices
+    assert [c.best for c in again.choices] == [c.best for c in first.choices]
 
 
 def test_mistakes_are_one_line_each(network, samples, tmp_path):

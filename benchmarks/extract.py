@@ -1,51 +1,51 @@
-"""Time of `extract` from a folder of JPEG files, beside its parts measured on their own.
+"""`extract` from a folder of JPEG files, and the whole `survey`, beside decoding and bare forward.
 
-    python benchmarks/extract.py [--network efficientnet-lite0] [--pictures 256] [--rounds 3]
+    python benchmarks/extract.py [--network efficientnet-lite0] [--pictures 500] [--rounds 2]
 
-The parts are decoding with preparation, and the bare forward in batches of the same size; in turn
-with the whole, several times, in one process without workers. The target is at most 1.05 times
-their sum. `--allocator` lets glibc keep freed memory, as the command line does.
+The parts are decoding with preparation, and the bare forward in batches of the same size; they
+alternate with the whole. The targets are 1.05 times their sum for `extract` and 1.3 times for
+`survey`, and measures that take at most 15 % of the extraction. Each allocator setting runs in a
+process of its own. On a busy machine take OMP_NUM_THREADS=1 and trust the CPU seconds.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from _results import Row, keep, machine
 from rich.console import Console
-from rich.table import Table
+
+SETTINGS = ("default", "kept")
+MEASURES = ("costs", "comparing layers", "judging", "choosing")
+"""Beginnings of the stages of a survey that measure layers."""
 
 
 def pictures(folder: Path, count: int) -> None:
-    """Write crops of photographs as JPEG files of 500 x 375 pixels."""
-    import numpy as np
-    import skimage.data
-    from PIL import Image
+    """Write the built-in photographs as JPEG files of 500 x 500 pixels, a folder for each photo."""
+    import layerwise
 
-    folder.mkdir()
-    photographs = [skimage.data.astronaut(), skimage.data.coffee(), skimage.data.chelsea()]
-    draw = np.random.default_rng(0)
-    for number in range(count):
-        image = Image.fromarray(photographs[number % len(photographs)])
-        left, top = draw.integers(0, image.width // 4), draw.integers(0, image.height // 4)
-        crop = image.crop((left, top, left + image.width * 3 // 4, top + image.height * 3 // 4))
-        crop.resize((500, 375)).save(folder / f"{number:05d}.jpg", quality=90)
+    samples = layerwise.data.open("photos", targets=["photo"])
+    target = samples.targets["photo"]
+    known = [row for row in range(len(samples)) if target.values[row] >= 0]
+    for row in known[:: max(1, len(known) // count)][:count]:
+        place = folder / target.classes[target.values[row]]
+        place.mkdir(parents=True, exist_ok=True)
+        samples.load(row).resize((500, 500)).save(place / f"{row:05d}.jpg", quality=90)
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--network", default="efficientnet-lite0")
-    parser.add_argument("--pictures", type=int, default=256)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--allocator", action="store_true")
-    options = parser.parse_args()
-    if options.allocator:
+def measure(setting: str, name: str, folder: str, rounds: int, batch: int) -> dict[str, Any]:
+    """Time parts and wholes in this process; the setting has to come before torch is loaded."""
+    if setting == "kept":
         from layerwise.cli._allocator import keep_freed_memory
 
         keep_freed_memory()
@@ -53,38 +53,93 @@ def main() -> None:
 
     import layerwise
 
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
-    network = layerwise.open(options.network)
-    size = options.batch_size
-    seconds: dict[str, list[float]] = {"decode": [], "forward": [], "extract": []}
-    with tempfile.TemporaryDirectory() as folder:
-        pictures(Path(folder) / "pictures", options.pictures)
-        samples = layerwise.data.open(f"{folder}/pictures")
-        first = [network.prepare(samples.load(index)) for index in range(size)]
-        batch = network.batch(first)
-        layerwise.extract(network, samples, f"{folder}/warm.lance", limit=size, workers=0)
-        for turn in range(options.rounds):
-            start = time.perf_counter()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
+    network = layerwise.open(name)
+    samples = layerwise.data.open(folder)
+    inputs = network.batch([network.prepare(samples.load(index)) for index in range(batch)])
+    stages: list[dict[str, float]] = []
+    with tempfile.TemporaryDirectory() as out:
+        layerwise.extract(network, samples, f"{out}/warm.lance", limit=batch, workers=0)
+        turn = 0
+
+        def decode() -> None:
             for index in range(len(samples)):
                 network.prepare(samples.load(index))
-            seconds["decode"].append(time.perf_counter() - start)
-            start = time.perf_counter()
-            with torch.no_grad():
-                for _ in range(len(samples) // size):
-                    network(batch)
-            seconds["forward"].append(time.perf_counter() - start)
-            start = time.perf_counter()
-            out = f"{folder}/{turn}.lance"
-            layerwise.extract(network, samples, out, batch_size=size, workers=0)
-            seconds["extract"].append(time.perf_counter() - start)
-    parts = zip(seconds["decode"], seconds["forward"], strict=True)
-    ratios = [whole / sum(part) for whole, part in zip(seconds["extract"], parts, strict=True)]
-    table = Table(title=f"{options.pictures} JPEG files, {options.network}, batches of {size}")
-    for title in (*seconds, "extract / (decode + forward)"):
-        table.add_column(f"{title} s" if title in seconds else title, justify="right")
-    cells = [f"{statistics.median(found):.2f}" for found in seconds.values()]
-    table.add_row(*cells, f"{statistics.median(ratios):.3f} ({min(ratios):.3f}-{max(ratios):.3f})")
-    Console().print(table)
+
+        def forward() -> None:
+            with torch.inference_mode():
+                for _ in range(len(samples) // batch):
+                    network(inputs)
+
+        def extract() -> None:
+            layerwise.extract(network, samples, f"{out}/{turn}.lance", batch_size=batch)
+
+        def survey() -> None:
+            atlas = layerwise.survey([network], samples, out=f"{out}/{turn}")
+            stages.append(dict(atlas.provenance.seconds))
+
+        times: dict[str, list[tuple[float, float]]] = {}
+        for turn in range(rounds):
+            for work in (
+                (decode, forward, extract, survey) if turn < 1 else (decode, forward, extract)
+            ):
+                times.setdefault(work.__name__, []).append(_timed(work))
+    return {"times": times, "stages": stages, "pictures": len(samples)}
+
+
+def _timed(work: Callable[[], None]) -> tuple[float, float]:
+    clock, processor = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - clock, time.process_time() - processor
+
+
+def main() -> None:
+    """Run with and without the setting, and keep the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--network", default="efficientnet-lite0")
+    parser.add_argument("--pictures", type=int, default=500)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--only", nargs=2, metavar=("SETTING", "FOLDER"), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.only:
+        setting, folder = given.only
+        found = measure(setting, given.network, folder, given.rounds, given.batch)
+        sys.stdout.write(json.dumps(found))
+        return
+    facts = machine("pillow", "pylance")
+    same = ["--network", given.network, "--rounds", str(given.rounds), "--batch", str(given.batch)]
+    runs: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        pictures(Path(folder), given.pictures)
+        for setting in SETTINGS:
+            command = [sys.executable, __file__, *same, "--only", setting, folder]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            runs[setting] = json.loads(done.stdout)
+    rows = [_row(setting, runs, clock) for setting in SETTINGS for clock in (0, 1)]
+    details = {"network": given.network, "batch": given.batch, "runs": runs}
+    Console().print(keep("extract", facts, rows, details), soft_wrap=True, markup=False)
+
+
+def _row(setting: str, runs: dict[str, Any], clock: int) -> Row:
+    def middle(job: str, of: str = setting) -> float:
+        return statistics.median(seconds[clock] for seconds in runs[of]["times"][job])
+
+    parts = middle("decode") + middle("forward")
+    ordinary = middle("decode", "default") + middle("forward", "default")
+    stages = runs[setting]["stages"][0]
+    measures = sum(s for name, s in stages.items() if name.startswith(MEASURES))
+    return {
+        "allocator": setting,
+        "time": ("clock", "CPU")[clock],
+        "decode s": middle("decode"),
+        "bare forward s": middle("forward"),
+        "extract s": middle("extract"),
+        "extract / (decode + forward)": middle("extract") / parts,
+        "the same, to the default allocator's parts": middle("extract") / ordinary,
+        "survey / (decode + forward)": middle("survey") / parts,
+        "measures / extract": None if clock else measures / middle("extract"),
+    }
 
 
 if __name__ == "__main__":

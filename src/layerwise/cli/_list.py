@@ -29,5 +29,5 @@ def list_methods(
     if as_json:
         say_json([asdict(entry) for entry in chosen])
         return
-    rows = ((f"{e.room}.{e.name}", str(e.year), e.title, e.summary) for e in chosen)
-    say_table(("method", "year>", "paper", "what it does"), rows)
+    rows = ((f"{e.room}.{e.name}", e.summary, e.title, str(e.year)) for e in chosen)
+    say_table(("method", "what it does", "paper", "year>"), rows)

@@ -139,6 +139,7 @@ def test_every_pooling_where_it_fits(tmp_path):
     done = extract(network, samples, tmp_path / "s.lance", layers="0,4", poolings=poolings)
     names = [column.name for column in done.store.columns]
     assert names == ["0:mean", "0:max", "0:gem", "4:mean"]
+    assert done.store.recipe.about["batch size"] == "32"
     maps = read(network, network.batch([samples.load(i) for i in range(6)]), "0")["0"]
     torch.testing.assert_close(done.store.load("0:max"), maps.amax((2, 3)))
     cubes = maps.clamp(min=1e-6).pow(3).mean((2, 3)).pow(1 / 3)

@@ -95,10 +95,12 @@ def extract(
         poolings: how layers are pooled. A layer that gives a vector is kept as it is, under
             `mean`. Without it: the mean, besides the first token where there is a class token, or
             in a text network the first or the last one, whichever has seen the whole text.
-        batch_size: samples in a forward; without it 16 on the CPU and 64 elsewhere.
+        batch_size: samples in a forward; without it 8 pictures or 32 other samples on the CPU, and
+            64 elsewhere.
         workers: processes that decode samples; 0 decodes in this process, None chooses.
         dtype: type the features are stored in.
-        commit_rows: rows that are appended at once; what an interruption can cost.
+        commit_rows: rows that are appended at once, fewer where they are very wide; what a kill can
+            cost.
         limit: take only so many of the samples, from the start.
         progress: called as `progress(stage, done, total)` after every batch.
 
@@ -179,7 +181,7 @@ def _carry_out(
         with closing(computed):
             for planned, found in zip(left, computed, strict=True):
                 pending.add(planned, found.batch, found.values)
-                if len(pending) >= commit_rows:
+                if pending.full(commit_rows):
                     pending.commit()
                 done += len(planned)
                 if report is not None:
@@ -231,7 +233,11 @@ def _require_fitting(network: Network, samples: Samples) -> None:
 
 
 def _usual_batch_size(network: Network) -> int:
-    return 16 if network.device.type == "cpu" else 64
+    # Measured: per picture, EfficientNet-Lite0 and DINOv2-S are fastest on a CPU at 4 to 8, because
+    # larger activations fall out of its caches and back to the system; MiniLM gains up to 32.
+    if network.device.type == "cpu":
+        return 8 if network.modality == "image" else 32
+    return 64
 
 
 def _values(target: Target) -> Values:

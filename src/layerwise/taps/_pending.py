@@ -19,6 +19,7 @@ from layerwise.taps._plan import Plan
 
 _HOPELESS = 8
 """So many samples without a single good row, and the network is at fault."""
+_COMMIT_BYTES = 256 << 20
 
 
 @final
@@ -50,11 +51,15 @@ class Pending:
         self.set_aside: dict[str, str] = dict(plan.set_aside)
         self.truncated: list[str] = []
         self._unsound = 0
-        self._indices: list[int] = []
-        self._values: list[Tensor] = []
+        self._rows: list[tuple[list[int], Tensor]] = []
 
     def __len__(self) -> int:
-        return len(self._indices)
+        return sum(len(indices) for indices, _ in self._rows)
+
+    def full(self, rows: int) -> bool:
+        """Whether there are so many rows, or so wide ones, that they should be committed."""
+        size = sum(values.nbytes for _, values in self._rows)
+        return len(self) >= rows or size >= _COMMIT_BYTES
 
     def add(self, planned: Sequence[int], batch: Batch, values: Tensor) -> None:
         """Take the rows of a batch; samples without a sound row are set aside.
@@ -83,20 +88,22 @@ class Pending:
             self._set_unsound_aside(batch, values)
         sound = _sound(values)
         self._require_held(values[sound], stored[sound])
-        self._values.append(stored[sound])
-        self._indices += [index for index, keep in zip(batch.indices, sound, strict=True) if keep]
+        indices = [index for index, keep in zip(batch.indices, sound, strict=True) if keep]
+        # One step, so that Ctrl-C finds a batch here as a whole or not at all.
+        self._rows.append((indices, stored[sound]))
 
     def commit(self) -> None:
         """Append what was gathered, after the reasons for what is missing in it."""
-        indices, values = self._indices, self._values
-        self._indices, self._values = [], []
+        rows, self._rows = self._rows, []
+        indices = [index for batch, _ in rows for index in batch]
         if not indices:
             return
         with plain_errors(self.store.path):
             if self.set_aside != self.plan.set_aside:
                 self.plan = replace(self.plan, set_aside=dict(self.set_aside))
                 self.plan.write(self.folder)
-        parts = torch.cat(values).split([column.width for column in self.columns], 1)
+        values = torch.cat([values for _, values in rows])
+        parts = values.split([column.width for column in self.columns], 1)
         self.store.append(
             [self.samples.keys[index] for index in indices],
             [self.samples.names[index] for index in indices],

@@ -40,5 +40,5 @@ def test_a_constant_layer_has_no_variance() -> None:
 def test_mistakes_are_named() -> None:
     with pytest.raises(LayerwiseError, match="1 samples; this measure needs at least 2"):
         spectrum(torch.randn(1, 5))
-    with pytest.raises(LayerwiseError, match="1 of 3 samples hold NaN or infinity"):
+    with pytest.raises(LayerwiseError, match="NaN or infinity in 1 of 3 rows"):
         spectrum(torch.tensor([[1.0], [torch.inf], [2.0]]))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from layerwise.errors import LayerwiseError
+from layerwise.features._finite import require_finite
 
 
 def checked(features: Tensor, *, least: int = 0) -> Tensor:
@@ -33,7 +34,7 @@ def checked(features: Tensor, *, least: int = 0) -> Tensor:
         )
     precise = features.detach().to(torch.promote_types(features.dtype, torch.float32))
     if not precise.sum(dtype=torch.float64).isfinite():
-        _refuse_what_is_not_finite(precise)
+        require_finite(precise)  # slower, but it says where; the sum alone may have overflowed
     return precise
 
 
@@ -50,12 +51,3 @@ def centred(features: Tensor) -> Tensor:
     """The features minus their mean; a constant column becomes exactly zero."""
     moved = features - features[0]
     return moved.sub_(moved.mean(dim=0, dtype=torch.float64).to(moved.dtype))
-
-
-def _refuse_what_is_not_finite(features: Tensor) -> None:
-    bad = int((~torch.isfinite(features)).any(dim=1).sum())
-    if bad:
-        raise LayerwiseError(
-            f"features of {bad} of {len(features)} samples hold NaN or infinity; "
-            "set these samples aside first"
-        )

@@ -290,6 +290,8 @@ def test_what_was_made_differently_is_refused(tmp_path):
         LayerwiseError, match="tiny takes samples of the kind 'text', and 'numbers'"
     ):
         extract(convolutional(modality="text"), samples, path, layers="0")
+    with pytest.raises(LayerwiseError, match="batch_size=0; it must be at least 1"):
+        extract(convolutional(), samples, path, layers="0", batch_size=0)
     assert extract(convolutional(), samples, path, layers="0").reused == 4
 
 

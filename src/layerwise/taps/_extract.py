@@ -18,13 +18,13 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
-from typing import final
+from typing import final, get_args
 
 import torch
 
 from layerwise import __version__
 from layerwise.data import Samples, SetAside, Target, Unreadable
-from layerwise.errors import LayerwiseError
+from layerwise.errors import LayerwiseError, unknown
 from layerwise.features import Recipe, Store
 from layerwise.features._disk import plain_errors
 from layerwise.features._lance import Values
@@ -126,6 +126,7 @@ def extract(
     start, clock = perf_counter(), Clock()
     samples = samples if limit is None else samples.take(range(min(limit, len(samples))))
     _require_fitting(network, samples)
+    _require_sound(batch_size=batch_size, commit_rows=commit_rows, dtype=dtype)
     size = batch_size or _usual_batch_size(network)
     choice = wanted(network, layers, poolings)
     opened = Store.open(store, _recipe(network, samples, choice, dtype, size))
@@ -230,6 +231,14 @@ def _require_fitting(network: Network, samples: Samples) -> None:
             f"{network.name} takes samples of the kind {network.modality!r}, and "
             f"{samples.source!r} holds {samples.modality!r}; choose a network or data to match"
         )
+
+
+def _require_sound(*, batch_size: int | None, commit_rows: int, dtype: str) -> None:
+    for name, value in (("batch_size", batch_size), ("commit_rows", commit_rows)):
+        if value is not None and value < 1:
+            raise LayerwiseError(f"{name}={value}; it must be at least 1")
+    if dtype not in get_args(StoredType):
+        raise unknown("type of number to store", dtype, get_args(StoredType))
 
 
 def _usual_batch_size(network: Network) -> int:

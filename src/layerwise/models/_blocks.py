@@ -161,8 +161,8 @@ class _Search:
             if len(inner) == 1 and inner[0] != [call]:
                 self.stages.add(call.module)
                 members |= {_unit(part): part for part in inner[0]}
-            else:
-                members[_unit(call)] = call
+            elif inner or not is_container(self.modules[call.module]):
+                members[_unit(call)] = call  # a mere list of leaves beside blocks is a stem
         return [list(members.values())]
 
     def _groups_inside(self, name: str, around: str | None) -> list[list[Call]]:

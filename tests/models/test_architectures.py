@@ -250,7 +250,7 @@ def hugging(name: str) -> tuple[nn.Module, Any, str]:
                     hidden_size=32,
                     num_hidden_layers=3,
                     num_attention_heads=4,
-                )  # fmt: skip
+                )
             ),
             pixels,
         ),
@@ -263,7 +263,7 @@ def hugging(name: str) -> tuple[nn.Module, Any, str]:
                     num_hidden_layers=3,
                     num_attention_heads=4,
                     intermediate_size=64,
-                ),  # fmt: skip
+                ),
                 add_pooling_layer=False,
             ),
             pixels,

@@ -21,8 +21,8 @@ def words(choice: Choice, row: TargetRow, networks: int) -> str:
     best, last, cheapest = choice.best, choice.last, choice.cheapest
     sentences = [
         f"{row.target} is read best from {best.layer}{_of(best, networks)} ({_how(best)}): "
-        f"{row.metric} {best.test:.3f}, 95 % interval {best.low:.3f} to {best.high:.3f}, on samples "
-        f"that neither fitted nor chose it; knowing nothing gives {row.chance:.3f}."
+        f"{row.metric} {best.test:.3f}, 95 % interval {best.low:.3f} to {best.high:.3f}, on "
+        f"samples that neither fitted nor chose it; knowing nothing gives {row.chance:.3f}."
     ]
     if (best.network, best.layer) == (last.network, last.layer):
         sentences.append("That is the last layer: nothing before it reads it better.")

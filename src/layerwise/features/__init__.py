@@ -13,4 +13,16 @@ from layerwise.features._ridge import Ridge
 from layerwise.features._store import Store
 from layerwise.features._whiten import Whiten
 
-__all__ = ["Column", "Features", "First", "GeM", "Last", "Max", "Mean", "Recipe", "Ridge", "Store", "Whiten"]
+__all__ = [
+    "Column",
+    "Features",
+    "First",
+    "GeM",
+    "Last",
+    "Max",
+    "Mean",
+    "Recipe",
+    "Ridge",
+    "Store",
+    "Whiten",
+]

@@ -57,6 +57,7 @@ def measure(setting: str, name: str, folder: str, rounds: int, batch: int) -> di
     network = layerwise.open(name)
     samples = layerwise.data.open(folder)
     inputs = network.batch([network.prepare(samples.load(index)) for index in range(batch)])
+    rest = len(samples) % batch
     stages: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as out:
         layerwise.extract(network, samples, f"{out}/warm.lance", limit=batch, workers=0)
@@ -70,6 +71,8 @@ def measure(setting: str, name: str, folder: str, rounds: int, batch: int) -> di
             with torch.inference_mode():
                 for _ in range(len(samples) // batch):
                     network(inputs)
+                if rest:
+                    network(inputs[:rest])
 
         def extract() -> None:
             layerwise.extract(network, samples, f"{out}/{turn}.lance", batch_size=batch)
@@ -100,6 +103,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--settings", nargs="+", default=list(SETTINGS), choices=SETTINGS)
     parser.add_argument("--only", nargs=2, metavar=("SETTING", "FOLDER"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.only:
@@ -112,11 +116,11 @@ def main() -> None:
     runs: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         pictures(Path(folder), given.pictures)
-        for setting in SETTINGS:
+        for setting in given.settings:
             command = [sys.executable, __file__, *same, "--only", setting, folder]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             runs[setting] = json.loads(done.stdout)
-    rows = [_row(setting, runs, clock) for setting in SETTINGS for clock in (0, 1)]
+    rows = [_row(setting, runs, clock) for setting in given.settings for clock in (0, 1)]
     details = {"network": given.network, "batch": given.batch, "runs": runs}
     Console().print(keep("extract", facts, rows, details), soft_wrap=True, markup=False)
 
@@ -126,17 +130,19 @@ def _row(setting: str, runs: dict[str, Any], clock: int) -> Row:
         return statistics.median(seconds[clock] for seconds in runs[of]["times"][job])
 
     parts = middle("decode") + middle("forward")
-    ordinary = middle("decode", "default") + middle("forward", "default")
+    ordinary = (
+        middle("decode", "default") + middle("forward", "default") if "default" in runs else None
+    )
     stages = runs[setting]["stages"][0]
     measures = sum(s for name, s in stages.items() if name.startswith(MEASURES))
     return {
-        "allocator": setting,
+        "allocator": f"{setting}, {runs[setting]['pictures']} pictures",
         "time": ("clock", "CPU")[clock],
         "decode s": middle("decode"),
         "bare forward s": middle("forward"),
         "extract s": middle("extract"),
         "extract / (decode + forward)": middle("extract") / parts,
-        "the same, to the default allocator's parts": middle("extract") / ordinary,
+        "the same, to the default allocator's parts": ordinary and middle("extract") / ordinary,
         "survey / (decode + forward)": middle("survey") / parts,
         "measures / extract": None if clock else measures / middle("extract"),
     }

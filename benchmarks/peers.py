@@ -187,6 +187,7 @@ def measure(contender: Callable[..., Run], name: str, batch: int, turns: int) ->
     inputs = network.batch([network.prepare(samples.load(index)) for index in range(batch)])
     layers = network.layers.select("blocks")
     other = layerwise.open(name)  # packages that change the network do not touch the bare one
+    assert len(other.layers) == len(network.layers)  # traced before memory is measured
     with torch.no_grad():
         run = contender(other, layers, inputs)
         start = resident("VmRSS", afresh=True)

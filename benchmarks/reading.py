@@ -74,6 +74,7 @@ def measure(name: str, setting: str, batch: int, turns: int) -> dict[str, Any]:
         "memory": memory,
         "times": times,
         "shares": shares,
+        "batch": batch,
         "middle": middle.name,
         "layers": len(blocks),
     }
@@ -120,7 +121,7 @@ def main() -> None:
                 found = runs.setdefault(name, {}).setdefault(setting, [])
                 found.append(json.loads(done.stdout))
     rows = [_row(name, runs[name], clock) for name in given.networks for clock in (0, 1)]
-    details = {"batch": given.batch, "turns": given.turns, "runs": runs}
+    details = {"turns": given.turns, "runs": runs}
     Console().print(keep("reading", facts, rows, details), soft_wrap=True, markup=False)
 
 
@@ -143,7 +144,7 @@ def _row(name: str, runs: dict[str, list[dict[str, Any]]], clock: int) -> Row:
     }
     ordinary = seconds("default", BARE)
     return {
-        "network": f"{name}, {first['layers']} layers",
+        "network": f"{name}, {first['layers']} layers, batch {first['batch']}",
         "time": ("clock", "CPU")[clock],
         "bare ms": 1000 * ordinary,
         "all layers / bare": paired("default", ALL),

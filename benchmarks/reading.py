@@ -128,29 +128,36 @@ def main() -> None:
 def _row(name: str, runs: dict[str, list[dict[str, Any]]], clock: int) -> Row:
     first = runs["default"][0]
 
-    def paired(setting: str, job: str) -> float:
+    def paired(setting: str, job: str) -> float | None:
+        if setting not in runs:
+            return None
         return statistics.median(
             one[clock] / bare[clock]
             for run in runs[setting]
             for one, bare in zip(run["times"][job], run["times"][BARE], strict=True)
         )
 
-    def seconds(setting: str, job: str) -> float:
+    def seconds(setting: str, job: str) -> float | None:
+        if setting not in runs:
+            return None
         return statistics.median(t[clock] for run in runs[setting] for t in run["times"][job])
 
     share = statistics.median(s[clock] for run in runs["default"] for s in run["shares"])
     memory = {
         job: statistics.median(run["memory"][job] for run in runs["default"]) for job in (BARE, ALL)
     }
-    ordinary = seconds("default", BARE)
+    ordinary, kept = seconds("default", BARE), seconds("kept", ALL)
+    one = paired("default", ONE)
+    assert ordinary is not None
+    assert one is not None
     return {
         "network": f"{name}, {first['layers']} layers, batch {first['batch']}",
         "time": ("clock", "CPU")[clock],
         "bare ms": 1000 * ordinary,
         "all layers / bare": paired("default", ALL),
         "the same, both with our allocator setting": paired("kept", ALL),
-        "all layers with the setting / bare without": seconds("kept", ALL) / ordinary,
-        "one layer / its share": paired("default", ONE) / share,
+        "all layers with the setting / bare without": kept and kept / ordinary,
+        "one layer / its share": one / share,
         "its share": share,
         "bare peak MB": memory[BARE],
         "all layers peak MB": memory[ALL],

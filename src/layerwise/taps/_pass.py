@@ -107,7 +107,7 @@ def _start(
         [pooled[layer, p.name].float() for layer, wanted in poolings.items() for p in wanted], 1
     )
     if values.device.type != "cuda":
-        return _OnItsWay(batch, values, None)
+        return _OnItsWay(batch, values.cpu(), None)
     host = torch.empty(values.shape, pin_memory=True).copy_(values, non_blocking=True)
     event = torch.cuda.Event()
     event.record()

@@ -112,7 +112,7 @@ def test_atlas_answers_and_writes_the_page(
     assert choices.keys() == {"side", "distance"}
     assert choices["side"]["best"]["test"] > 0.8
     saved = layerwise.atlas.load(out)
-    assert saved.provenance.command.startswith("layerwise ")
+    assert saved.provenance.command.startswith("layerwise")
     assert saved.provenance.seeds == (0, 1, 2)
 
 

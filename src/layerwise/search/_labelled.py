@@ -9,7 +9,7 @@ from layerwise.errors import LayerwiseError
 from layerwise.features._finite import require_finite
 
 
-def require_labelled(features: Float[Tensor, "n d"], labels: Int[Tensor, " m"]) -> None:
+def require_labelled(features: Float[Tensor, " n *d"], labels: Int[Tensor, " m"]) -> None:
     """Check that rows can be fitted to labels.
 
     Raises:

@@ -80,7 +80,7 @@ class OffTheShelf(nn.Module):
         labels: Int[Tensor, " n"],
         *,
         power: float = 2.0,
-        costs: Sequence[float] = (0.01, 0.1, 1.0, 10.0, 100.0),
+        costs: Sequence[float] = (0.01, 0.1, 1.0, 10.0),
         folds: int = 5,
         maximum: bool = False,
     ) -> OffTheShelf:
@@ -170,10 +170,12 @@ def _machines(
     rows = views.flatten(0, 1)
     scores, axes, spectrum = rotate(rows.double())
     signs = 2.0 * nn.functional.one_hot(index, classes).double() - 1
+    strengths = torch.tensor(costs, dtype=torch.float64, device=rows.device)
     objective = SquaredHinge(
         scores=scores.to(rows.dtype),
         spectrum=spectrum,
-        signs=signs.repeat_interleave(views.shape[1], 0),
-        costs=torch.tensor(costs, dtype=torch.float64, device=rows.device),
+        signs=signs.repeat_interleave(views.shape[1], 0).repeat(1, len(costs)),
+        costs=strengths.repeat_interleave(classes),
     )
-    return axes @ minimise(objective)[0]
+    weight = minimise(objective, tolerance=1e-4)[0].squeeze(2).unflatten(0, (len(costs), classes))
+    return axes @ weight.transpose(1, 2)

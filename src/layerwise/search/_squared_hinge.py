@@ -1,4 +1,4 @@
-"""The objective of linear support vector machines, one against the rest, with squared hinges."""
+"""The objective of linear support vector machines with squared hinges."""
 
 from __future__ import annotations
 
@@ -16,29 +16,31 @@ from layerwise.search._newton import Each, Weight, backward, dot, forward
 class SquaredHinge:
     """Half the squared weights plus the cost times the squared shortfalls of the margins.
 
+    Each problem is one machine, so that each has its own steps and leaves when it is solved.
+
     Args:
         scores: rotated features.
         spectrum: squared length of each column of `scores`.
-        signs: 1 for the class of each row and -1 for the others.
-        costs: of each problem; scikit-learn's `C`.
+        signs: 1 where a machine is to say yes to a row, -1 where no.
+        costs: of each machine; scikit-learn's `C`.
     """
 
     scores: Float[Tensor, "n r"]
     spectrum: Float[Tensor, " r"]
-    signs: Float[Tensor, "n c"]
+    signs: Float[Tensor, "n p"]
     costs: Float[Tensor, " p"]
 
     def start(self) -> Weight:
         """Zero."""
-        return self.costs.new_zeros(len(self.costs), len(self.spectrum), self.signs.shape[1])
+        return self.costs.new_zeros(len(self.costs), len(self.spectrum), 1)
 
     def take(self, rows: Bool[Tensor, " p"]) -> SquaredHinge:
         """Some of the problems."""
-        return replace(self, costs=self.costs[rows])
+        return replace(self, signs=self.signs[:, rows], costs=self.costs[rows])
 
     def evaluate(self, weight: Weight) -> tuple[Each, Weight, Tensor]:
         """Values, gradients and whether each margin falls short."""
-        signs = self.signs[:, None]
+        signs = self.signs.unsqueeze(2)
         short = (1 - signs * forward(self.scores, weight)).clamp(min=0)
         value = 0.5 * dot(weight, weight) + self.costs * short.square().sum((0, 2))
         slopes = -2 * self.costs[:, None] * signs * short

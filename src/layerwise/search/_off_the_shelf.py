@@ -45,7 +45,8 @@ class OffTheShelf(nn.Module):
 
     Example:
         >>> labels = torch.arange(30) % 3
-        >>> views = torch.eye(3)[labels].unsqueeze(1) + 0.1 * torch.rand(30, 4, 3)
+        >>> noise = torch.randn(30, 4, 3, generator=torch.Generator().manual_seed(0))
+        >>> views = torch.eye(3)[labels].unsqueeze(1) + 0.1 * noise
         >>> bool((OffTheShelf.fit(views, labels).predict(views) == labels).all())
         True
     """

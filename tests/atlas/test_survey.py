@@ -127,3 +127,15 @@ def test_a_folder_that_cannot_be_made_is_one_line(network, samples, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(LayerwiseError, match="cannot be made"):
         atlas.survey([network], samples, out=tmp_path / "file" / "atlas")
+
+
+def test_when_nothing_can_be_read_the_first_reason_is_given(tmp_path):
+    for name in ("a", "b"):
+        folder = tmp_path / "pictures" / name
+        folder.mkdir(parents=True)
+        for i in range(3):
+            (folder / f"{i}.png").write_bytes(bytes([i, ord(name)]) * 50)
+    samples = data.open(str(tmp_path / "pictures"))
+    network = layerwise.open("random:timm:test_resnet")
+    with pytest.raises(LayerwiseError, match=r"could be read by every network; 6 were set aside"):
+        atlas.survey([network], samples, out=tmp_path / "atlas")

@@ -297,7 +297,12 @@ def _load(
     stored = [extraction.store.keys() for extraction in extractions.values()]
     rows = [i for i, key in enumerate(samples.keys) if all(key in keys for keys in stored)]
     if not rows:
-        raise LayerwiseError(f"no sample of {samples.source} could be read; see what was set aside")
+        aside = _set_aside(samples, extractions)
+        first = f", first {aside[0][0]!r}: {aside[0][1]}" if aside else ""
+        raise LayerwiseError(
+            f"no sample of {samples.source} could be read by every network; "
+            f"{len(aside)} were set aside{first}"
+        )
     keys = [samples.keys[i] for i in rows]
     features = {
         (name, column.layer, column.pooling): extraction.store.load(column.name, keys=keys).float()

@@ -99,7 +99,7 @@ def test_refuses_what_cannot_be_learned(monkeypatch: pytest.MonkeyPatch) -> None
         OffTheShelf.fit(features, labels)(features * torch.nan)
 
 
-def _accuracy(features: Tensor, train: Tensor, test: Tensor, **options: float) -> float:
+def _accuracy(features: Tensor, train: Tensor, test: Tensor, **options: list[float]) -> float:
     """Of features `[scenes crops ... d]`, trained on some crops of each scene, tested on others."""
     scenes = torch.arange(len(features))
     labels = scenes.repeat_interleave(len(train))
@@ -120,7 +120,7 @@ def _gradients(images: Tensor) -> Tensor:
 
 @pytest.mark.weights
 @pytest.mark.slow
-def test_deep_features_beat_pixels_and_jitter_costs_nothing(
+def test_deep_features_beat_pixels_and_jitter_helps(
     crop: Callable[..., Tensor], describe: Callable[[Tensor], Tensor], claim: Callable[..., None]
 ) -> None:
     images = crop(25, (0.1, 0.2), 0)
@@ -132,34 +132,41 @@ def test_deep_features_beat_pixels_and_jitter_costs_nothing(
         .unflatten(0, (20, 25)),
     }
     jittered = describe(jitter(images[:, :8].flatten(0, 1)).unflatten(0, (20, 8)))
-    runs = []
+    runs, few_runs = [], []
     for seed in range(3):
         generator = torch.Generator().manual_seed(seed)
-        order, few = torch.randperm(25, generator=generator), torch.randperm(8, generator=generator)
+        order = torch.randperm(25, generator=generator)
         run = {
-            f"{name}, 10 crops": _accuracy(features, order[:10], order[10:])
-            for name, features in kinds.items()
+            name: _accuracy(features, order[:10], order[10:]) for name, features in kinds.items()
         }
-        run["deep, 3 crops"] = _accuracy(kinds["deep"], few[:3], few[3:])
-        run["deep, 3 crops jittered"] = _accuracy(jittered, few[:3], few[3:])
-        run["deep, 3 crops jittered, maximum"] = _accuracy(jittered, few[:3], few[3:], maximum=True)
         runs.append(run)
-    means = {name: sum(run[name] for run in runs) / 3 for name in runs[0]}
-    best_other = max(means["gradients, 10 crops"], means["pixels, 10 crops"])
-    gap = means["deep, 10 crops"] - best_other
-    gain = means["deep, 3 crops jittered"] - means["deep, 3 crops"]
+    for seed in range(12):
+        few = torch.randperm(8, generator=torch.Generator().manual_seed(seed))
+        # Three crops of a class are too few to choose a cost by.
+        few_runs.append(
+            {
+                name: _accuracy(features, few[:3], few[3:], costs=[1.0])
+                for name, features in (("plain", kinds["deep"]), ("jittered", jittered))
+            }
+        )
+    means, few_means = _mean(runs), _mean(few_runs)
+    gap = means["deep"] - max(means["gradients"], means["pixels"])
+    gain = few_means["jittered"] - few_means["plain"]
     claim(
         paper="P086",
         says="20 scenes, 10 small crops each: over 15 points above gradients and pixels",
-        measured={**{n: v for n, v in means.items() if "10 crops" in n}, "gap": gap},
+        measured={**means, "gap": gap},
         holds=gap > 0.15,
     )
     claim(
         paper="P086",
-        says="20 scenes, 3 small crops each: jitter raises accuracy",
-        measured={**{n: v for n, v in means.items() if "3 crops" in n}, "gain": gain},
+        says="20 scenes, 3 small crops each, 12 splits: jitter raises accuracy",
+        measured={**few_means, "gain": gain},
         holds=gain > 0,
     )
     assert gap > 0.15
-    # That jitter helps is not reproduced on 160 crops of 64 px; what holds is that it does no harm.
-    assert gain > -0.05
+    assert gain > 0
+
+
+def _mean(runs: list[dict[str, float]]) -> dict[str, float]:
+    return {name: sum(run[name] for run in runs) / len(runs) for name in runs[0]}

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from layerwise.errors import LayerwiseError
+from layerwise.models import Network
 from layerwise.vocabulary import examples
 
 Alter = Callable[[Tensor], Tensor]
@@ -80,8 +81,17 @@ class Trial:
     def _run(self, call: Callable[..., Any], alter: Alter) -> Any:
         given = examples(call, seed=self.seed)
         given = tree_map_only(Tensor, alter, given)
+        if alter is double:
+            _widen_networks(given)
         with untouched(given), untouched_process():
             return call(**given)
+
+
+def _widen_networks(given: Mapping[str, Any]) -> None:
+    for value in given.values():
+        if isinstance(value, Network):
+            value.module.double()
+            value.example = tree_map_only(Tensor, double, value.example)
 
 
 @contextmanager
@@ -100,6 +110,8 @@ def _state(value: Any) -> Any:
         return value.clone(), value.requires_grad, value.dtype, value.grad
     if isinstance(value, torch.Generator):
         return ()  # to draw from it is its use
+    if isinstance(value, Network):
+        value = value.module
     if isinstance(value, nn.Module):
         modules = [
             (m.training, len(m._forward_hooks), len(m._forward_pre_hooks)) for m in value.modules()

@@ -17,7 +17,9 @@ from layerwise.errors import unknown
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-_SAMPLES, _CLASSES, _WIDTH, _PLACES = 36, 3, 6, 5
+    from layerwise.models import Network
+
+_SAMPLES, _CLASSES, _WIDTH, _PLACES, _SIDE, _WORDS = 36, 3, 6, 5, 8, 20
 
 
 @final
@@ -65,15 +67,103 @@ def _tokens(generator: Generator) -> Tensor:
     return _clouds(generator).unsqueeze(1) + noise
 
 
+def _other(generator: Generator) -> Tensor:
+    """The clouds seen through another, narrower network."""
+    import torch
+
+    return _clouds(generator) @ torch.randn(_WIDTH, _WIDTH - 2, generator=generator)
+
+
+def _queries(generator: Generator) -> Tensor:
+    return _clouds(generator)[:4] + 0.1
+
+
+def _feature_map(generator: Generator) -> Tensor:
+    """Maps whose channels are lit in different places."""
+    import torch
+
+    return torch.rand(_SAMPLES, _WIDTH, _PLACES, _PLACES, generator=generator)
+
+
+def _image(generator: Generator) -> Tensor:
+    import torch
+
+    return torch.rand(_SAMPLES, 3, _SIDE, _SIDE, generator=generator)
+
+
+def _network(generator: Generator) -> Network:
+    """A small convolutional network of pictures, with one output for each class."""
+    import torch
+    from torch import nn
+
+    import layerwise
+
+    with torch.random.fork_rng(devices=[]):  # constructors draw from the global state
+        module = nn.Sequential(
+            nn.Conv2d(3, _WIDTH, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(_WIDTH, _WIDTH, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(_WIDTH, _CLASSES),
+        )
+    _draw_weights(module, generator)
+    return layerwise.open(module.eval(), example=torch.zeros(1, 3, _SIDE, _SIDE))
+
+
+def _language_model(generator: Generator) -> Network:
+    """A small Llama with random weights."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    import layerwise
+
+    config = LlamaConfig(
+        vocab_size=_WORDS,
+        hidden_size=8,
+        intermediate_size=12,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+    )
+    with torch.random.fork_rng(devices=[]):
+        module = LlamaForCausalLM(config)
+    _draw_weights(module, generator)
+    return layerwise.open(module.eval(), example={"input_ids": _token_ids(generator)[:1]})
+
+
+def _draw_weights(module: Any, generator: Generator) -> None:
+    import torch
+
+    with torch.no_grad():
+        for weight in module.parameters():
+            weight.copy_(torch.randn(weight.shape, generator=generator) / weight[0].numel() ** 0.5)
+
+
+def _token_ids(generator: Generator) -> Tensor:
+    import torch
+
+    return torch.randint(_WORDS, (_SAMPLES, _PLACES), generator=generator)
+
+
 def _layers(generator: Generator) -> dict[str, Tensor]:
     return {name: _clouds(generator) for name in ("early", "late")}
 
 
 WORDS = (
+    Word("feature_map", "a layer's output that has places in rows and columns", "[n c h w]", _feature_map),
     Word("features", "one row of numbers for each sample", "[n d]", _clouds),
+    Word("image", "pictures, as the network takes them", "[n 3 H W]", _image),
+    Word("inputs", "a batch, as the network takes it", "[n ...]", _image),
     Word("labels", "class of each sample, counted from 0", "[n] int64", _labels),
+    Word("language_model", "a causal language model, as `open` gives it", "Network", _language_model),
     Word("layers", "features of several layers, by address", "{address: [n d]}", _layers),
+    Word("network", "a network, as `open` gives it", "Network", _network),
+    Word("other", "the same samples read by another layer or network", "[n e]", _other),
+    Word("queries", "rows that are looked up among `features`", "[m d]", _queries),
     Word("targets", "a quantity of each sample", "[n]", _targets),
+    Word("token_ids", "pieces of text, by number", "[n t] int64", _token_ids),
     Word("tokens", "places of each sample, such as words or patches", "[n t d]", _tokens),
 )
 """The whole vocabulary."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from layerwise.search._logistic import Logistic
+from layerwise.search._mahalanobis import Mahalanobis
 from layerwise.search._nearest_mean import NearestMean
 from layerwise.search._neighbours import Found, Neighbours
 from layerwise.search._off_the_shelf import OffTheShelf
@@ -12,6 +13,7 @@ from layerwise.search._views import jitter, patches
 __all__ = [
     "Found",
     "Logistic",
+    "Mahalanobis",
     "NearestMean",
     "Neighbours",
     "OffTheShelf",

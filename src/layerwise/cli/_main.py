@@ -24,6 +24,7 @@ from layerwise.cli._layers import list_layers
 from layerwise.cli._list import list_methods
 from layerwise.cli._networks import list_networks
 from layerwise.cli._output import note
+from layerwise.cli._reader import embed, fit, predict
 from layerwise.cli._threads import settle_threads
 from layerwise.errors import LayerwiseError
 
@@ -81,6 +82,9 @@ app.command("networks")(list_networks)
 app.command("layers")(list_layers)
 app.command("atlas")(survey)
 app.command("extract")(extract)
+app.command("fit")(fit)
+app.command("predict")(predict)
+app.command("embed")(embed)
 app.command("list")(list_methods)
 app.command("demo")(demo)
 

@@ -46,3 +46,13 @@ Json = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON; notes go to standard error.")
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder that the result is written to.")]
+BatchSize = Annotated[
+    int | None,
+    typer.Option("--batch-size", min=1, help="Samples in a forward; without it, chosen."),
+]
+BudgetMs = Annotated[
+    float | None, typer.Option("--budget-ms", min=0, help="Most milliseconds for one sample alone.")
+]
+BudgetMb = Annotated[
+    float | None, typer.Option("--budget-mb", min=0, help="Most megabytes of parameters.")
+]

@@ -89,7 +89,8 @@ class Mahalanobis(nn.Module):
         sums = rows.new_zeros(len(classes), rows.shape[1]).index_add(0, index, rows)
         means = sums / index.bincount()[:, None]
         whiten = Whiten.fit(rows - means[index], shrink=shrink, keep=keep)
-        return cls(means.to(features.dtype), whiten.weight.to(features.dtype), classes)
+        weight = whiten.weight.to(features.dtype).contiguous()
+        return cls(means.to(features.dtype), weight, classes)
 
     def forward(self, features: Float[Tensor, "m d"]) -> Float[Tensor, "m c"]:
         """Distance to each mean.

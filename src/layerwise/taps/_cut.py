@@ -9,7 +9,7 @@ the forward stops early.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, final
 
 import torch
@@ -63,16 +63,24 @@ class Cut(nn.Module):
         body: what is left of the network.
         layers: the wanted layers, as they were traced in the whole network.
         gone: addresses of what was cut away.
+        shells: they still stand there, without tensors, because others look at them.
         note: what could not be done, in words; empty when all is well.
     """
 
     def __init__(
-        self, body: nn.Module, layers: Sequence[Layer], *, gone: Sequence[str], note: str = ""
+        self,
+        body: nn.Module,
+        layers: Sequence[Layer],
+        *,
+        gone: Sequence[str],
+        shells: bool = False,
+        note: str = "",
     ) -> None:
         super().__init__()
         self._cut = body
         self.layers = tuple(layers)
         self.gone = tuple(gone)
+        self.shells = shells
         self.note = note
         self.training = body.training
 
@@ -147,10 +155,10 @@ def cut(
     true = read(network, batch, names)
     kept = network.layers.only(runs.reached, why=f"the network was cut after {names[-1]!r}")
     reasons = []
-    for replace in (_without_modules, _without_tensors):
+    for shells in (False, True):
         try:
-            body = copy.deepcopy(network.module, replace(late))
-            made = Cut(body, chosen, gone=tuple(late))
+            body = without(network.module, late, shells=shells)
+            made = Cut(body, chosen, gone=tuple(late), shells=shells)
             if _equal(made, batch, true):
                 return _opened(network, made, kept)
             reasons.append("what is left gives other values")
@@ -160,12 +168,13 @@ def cut(
     return _opened(network, Cut(network.module, chosen, gone=(), note=note), kept)
 
 
-def without(module: nn.Module, gone: Iterable[str]) -> nn.Module:
+def without(module: nn.Module, gone: Iterable[str], *, shells: bool = False) -> nn.Module:
     """A copy of a module in which some of its parts are gone, as after `cut`.
 
     Args:
         module: the whole.
         gone: addresses of the parts.
+        shells: leave the parts where they are, without the tensors that only they hold.
 
     Example:
         >>> without(nn.Sequential(nn.ReLU(), nn.Linear(2, 2)), ["1"])
@@ -174,8 +183,13 @@ def without(module: nn.Module, gone: Iterable[str]) -> nn.Module:
           (1): Gone('1')
         )
     """
-    parts = named_modules(module)
-    return copy.deepcopy(module, _without_modules({name: parts[name] for name in gone}))
+    modules = named_modules(module)
+    parts = {name: modules[name] for name in gone}
+    # What a deep copy finds here it takes in the place of the thing, wherever that is referred to.
+    instead: dict[int, Any] = {id(part): Gone(name) for name, part in parts.items()}
+    if shells:
+        instead = {id(v): None for part in parts.values() for v in tensors_of(part, inside=True)}
+    return copy.deepcopy(module, instead)
 
 
 def _opened(network: Network, made: Cut, layers: Layers) -> Network:
@@ -190,16 +204,6 @@ def _opened(network: Network, made: Cut, layers: Layers) -> Network:
         source=network.source,
         layers=layers,
     )
-
-
-def _without_modules(late: Mapping[str, nn.Module]) -> dict[int, Any]:
-    """What a deep copy takes in the place of the modules, wherever they are referred to."""
-    return {id(module): Gone(name) for name, module in late.items()}
-
-
-def _without_tensors(late: Mapping[str, nn.Module]) -> dict[int, Any]:
-    """What a deep copy takes in the place of the tensors that only these modules hold."""
-    return {id(v): None for module in late.values() for v in tensors_of(module, inside=True)}
 
 
 def _equal(made: Cut, batch: Inputs, true: Features) -> bool:

@@ -156,13 +156,14 @@ class Voting(nn.Module):
         self.index = index
         self.register_buffer("answers", answers)
         self.count = count
+        self.classes = Rows(index.gallery, answers).classes
 
     def forward(self, features: Float[Tensor, "m d"]) -> Float[Tensor, "m k"]:
         """Logarithm of each class's share of the votes, none quite without; or the mean."""
         near = self.answers[self.index(features, count=self.count).rows]
         if self.answers.is_floating_point():
             return near.mean(1, keepdim=True).to(features.dtype)
-        classes = int(self.answers.max()) + 1
+        classes = self.classes
         votes = nn.functional.one_hot(near, classes).to(features.dtype)
         # Of equally many votes the nearer ones count, by less than a vote together.
         nearer = 0.5 ** torch.arange(2.0, 2.0 + self.count, device=votes.device)

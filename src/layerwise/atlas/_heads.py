@@ -105,11 +105,12 @@ class Means:
                 "the readout 'nearest-mean' reads classes, and this target is a quantity; take "
                 "'linear' or 'knn'"
             )
-        return NearestMean.fit(train.features, train.answers), None
+        means = NearestMean.fit(train.features, train.answers).means
+        return Distances(means.to(train.features.dtype)), None
 
     def restored(self, state: Mapping[str, Tensor], _: float | None) -> nn.Module:
-        """Means and counts."""
-        return NearestMean(state["means"], state["counts"], state["classes"])
+        """The means."""
+        return Distances(state["means"])
 
 
 @final
@@ -137,6 +138,28 @@ class Nearest:
         index = Neighbours(state["index.gallery"], state["index.centre"])
         assert setting is not None
         return Voting(index, state["answers"], int(setting))
+
+
+@final
+class Distances(nn.Module):
+    """Scores a row by how near it is to each of some means, in plain operations.
+
+    Args:
+        means: of each class.
+    """
+
+    means: Tensor
+
+    def __init__(self, means: Float[Tensor, "c d"]) -> None:
+        super().__init__()
+        self.register_buffer("means", means)
+
+    def forward(self, features: Float[Tensor, "m d"]) -> Float[Tensor, "m c"]:
+        """Negative Euclidean distance to each mean."""
+        centre = self.means.mean(0)  # around it little cancels in the expanded square
+        rows, means = features - centre, self.means - centre
+        squares = rows.square().sum(1, keepdim=True) + means.square().sum(1) - 2 * rows @ means.T
+        return -squares.clamp(min=0).sqrt()
 
 
 @final

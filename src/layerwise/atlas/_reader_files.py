@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 import layerwise
-from layerwise.atlas import _combine
+from layerwise.atlas import _affine
 from layerwise.atlas._card import card
 from layerwise.atlas._facts import Facts
 from layerwise.atlas._files import write_whole
@@ -127,7 +127,7 @@ def load_reader(
     familiar = _part(tensors, "familiar.")
     reader = Reader(
         Cut(short.eval(), layers, gone=facts.gone, shells=facts.shells, note=facts.note),
-        _filled(_combine.restored(combine), combine),
+        _filled(_affine.restored(combine), combine),
         _filled(maker(facts.readout).restored(head, facts.setting), head),
         Mahalanobis(familiar["means"], familiar["whiten"], familiar["classes"]),
         bounds=tensors["bounds"],

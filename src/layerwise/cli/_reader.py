@@ -61,7 +61,7 @@ def fit(
     """Choose the best layer of some networks, cut there, and write a reader."""
     from layerwise import atlas, models
     from layerwise import data as room
-    from layerwise.atlas._combine import fusion_named
+    from layerwise.atlas._affine import fusion_named
     from layerwise.atlas._leaderboard import compare
     from layerwise.atlas._plain import to_plain
     from layerwise.atlas._reader import pooling_named

@@ -123,8 +123,7 @@ class NearestMean(nn.Module):
         # Around the centre of the means nothing cancels in the expanded square.
         centre = self.means.mean(0)
         near = (rows - centre).to(features.dtype)
-        means = (self.means - centre).to(features.dtype)
-        return -torch.cdist(near, means, compute_mode="donot_use_mm_for_euclid_dist")
+        return -torch.cdist(near, (self.means - centre).to(features.dtype))
 
     def predict(self, features: Float[Tensor, "m d"]) -> Int[Tensor, " m"]:
         """Label of the nearest mean."""

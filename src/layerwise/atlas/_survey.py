@@ -28,6 +28,7 @@ from layerwise.atlas._atlas import (
     TargetRow,
 )
 from layerwise.atlas._choose import Key, choose, stand
+from layerwise.atlas._combine import beside, combine
 from layerwise.atlas._controls import controls, drawn, untrained
 from layerwise.atlas._costs import forward_milliseconds
 from layerwise.atlas._files import save
@@ -37,7 +38,7 @@ from layerwise.atlas._words import code, words
 from layerwise.data import Samples, Split, Target, split
 from layerwise.errors import LayerwiseError, unknown
 from layerwise.features.laws import Pooling
-from layerwise.measures import probe
+from layerwise.measures import LinearReadout, probe
 from layerwise.models import Network
 from layerwise.taps import Extraction, extract
 
@@ -166,7 +167,7 @@ def survey(
                 replace(
                     j.choice,
                     words=words(j.choice, j.row, len(named)),
-                    code=code(j.choice.best, named),
+                    code=code(j.choice.best, named, j.members),
                 )
                 for j in judged
             ),
@@ -192,6 +193,7 @@ class _Judged:
     split: Split
     scores: tuple[Score, ...]
     choice: Choice
+    members: Mapping[Key, tuple[str, ...]]
     controls: tuple[Control, ...]
     collapse: tuple[Collapse, ...]
 
@@ -209,17 +211,26 @@ def _judge(
 ) -> _Judged:
     generator = torch.Generator().manual_seed(seeds[0])
     splits = [split(samples, target, seed=seed) for seed in seeds]
+    with clock.stage(f"joining layers for {target.name}"):
+        joined = combine(features, target, splits, seeds)
     tables = []
     for done, (seed, divided) in enumerate(zip(seeds, splits, strict=True)):
         with clock.stage(f"judging {target.name}", done, len(seeds)):
-            tables.append(probe(features, target, divided, seed=seed))
+            table = probe(features, target, divided, seed=seed)
+            several = {each.key: each.features for each in joined[done]}
+            if several:
+                linear = (LinearReadout(),)
+                table = beside(table, probe(several, target, divided, readouts=linear, seed=seed))
+            tables.append(table)
     row = _target_row(target, splits[0])
     standing = stand(target, samples.keys, tables, generator)
     read = [layer for layer in layers if not layer.refused]
+    costs = {(layer.network, layer.layer): layer.milliseconds for layer in read}
+    costs |= {e.key[:2]: max(costs[e.key[0], name] for name in e.members) for e in joined[0]}
     with clock.stage(f"choosing for {target.name}"):
         choice = choose(
             standing,
-            milliseconds={(layer.network, layer.layer): layer.milliseconds for layer in read},
+            milliseconds=costs,
             last={layer.network: layer.layer for layer in read},
             generator=generator,
         )
@@ -233,7 +244,8 @@ def _judge(
             generator=generator,
         )
         collapsed = collapse_of(target, features, splits[0].train)
-    return _Judged(row, splits[0], standing.scores, choice, checks, collapsed)
+    members = {each.key: each.members for each in joined[0]}
+    return _Judged(row, splits[0], standing.scores, choice, members, checks, collapsed)
 
 
 @final

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from layerwise.taps._edit import Add, Clamp, Replace, Scale, Skip, edit
 from layerwise.taps._extract import Extraction, extract
-from layerwise.taps._read import pool, read
+from layerwise.taps._read import pool, pooling, read
 from layerwise.taps._tap import tap
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "edit",
     "extract",
     "pool",
+    "pooling",
     "read",
     "tap",
 ]

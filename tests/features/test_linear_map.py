@@ -1,4 +1,4 @@
-"""The map between layers against scikit-learn and numpy, from sums that never see a sample twice."""
+"""The map between layers, solved from sums, against scikit-learn and numpy."""
 
 from __future__ import annotations
 

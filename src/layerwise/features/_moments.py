@@ -1,10 +1,10 @@
 """Sums from which any linear map from one layer to another can be solved and judged.
 
 Means, products and squares of the same samples in two layers, in float64, from batches that come
-one after another. Each batch is centred on its own means before it is added (Chan, Golub and LeVeque
-1979), so that nothing cancels however far from the origin the layers lie. 8 d (d + e) bytes hold all
-that a ridge map needs, however many samples there were: it is solved from the sums of some samples
-and judged by those of others, without seeing a sample again.
+one after another. Each batch is centred on its own means before it is added (Chan, Golub and
+LeVeque 1979), so that nothing cancels however far from the origin the layers lie. 8 d (d + e) bytes
+hold all that a ridge map needs, however many samples there were: it is solved from the sums of some
+samples and judged by those of others, without seeing a sample again.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from layerwise.taps._additions import Addition, additions
+from layerwise.taps._attention import attention
 from layerwise.taps._edit import Add, Clamp, Replace, Scale, Skip, edit
 from layerwise.taps._extract import Extraction, extract
 from layerwise.taps._read import pool, read
@@ -19,6 +20,7 @@ __all__ = [
     "Skip",
     "Unembed",
     "additions",
+    "attention",
     "edit",
     "extract",
     "pool",

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, final
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -61,7 +60,9 @@ class Unembed:
             raise _refused(network, "gives no logits after its last block")
         error = float((made - logits).abs().max() / logits.abs().max().clamp(min=1e-30))
         if not error < _CLOSE:
-            raise _refused(network, f"does more to its logits than that (they differ by {error:.1e})")
+            raise _refused(
+                network, f"does more to its logits than that (they differ by {error:.1e})"
+            )
         self.vocabulary = logits.shape[-1]
 
     def __call__(self, states: Float[Tensor, "*n d"]) -> Float[Tensor, "*n v"]:
@@ -78,9 +79,7 @@ class Unembed:
                 states = module(states)
         return states
 
-    def blocks(
-        self, states: Float[Tensor, "n d"]
-    ) -> Iterator[tuple[slice, Float[Tensor, "m v"]]]:
+    def blocks(self, states: Float[Tensor, "n d"]) -> Iterator[tuple[slice, Float[Tensor, "m v"]]]:
         """Log-probabilities of many states, a few rows at a time, however large the vocabulary."""
         rows = max(1, _NUMBERS // self.vocabulary)
         for start in range(0, len(states), rows):

@@ -6,6 +6,7 @@ from layerwise.taps._additions import Addition, additions
 from layerwise.taps._attention import attention
 from layerwise.taps._edit import Add, Clamp, Replace, Scale, Skip, edit
 from layerwise.taps._extract import Extraction, extract
+from layerwise.taps._lens import Lens, logit_lens
 from layerwise.taps._read import pool, read
 from layerwise.taps._tap import tap
 from layerwise.taps._unembed import Unembed
@@ -15,6 +16,7 @@ __all__ = [
     "Addition",
     "Clamp",
     "Extraction",
+    "Lens",
     "Replace",
     "Scale",
     "Skip",
@@ -23,6 +25,7 @@ __all__ = [
     "attention",
     "edit",
     "extract",
+    "logit_lens",
     "pool",
     "read",
     "tap",

@@ -59,7 +59,7 @@ class LinearParts(nn.Module):
         language_model: Network,
         token_ids: Int[Tensor, "n t"],
         *,
-        layers: str = "kind:attention",
+        layers: str | Iterable[str] = "kind:attention",
         penalties: Sequence[float] | None = None,
         intercept: bool = False,
     ) -> LinearParts:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from layerwise.measures._bootstrap import Interval, bootstrap_mean, bootstrap_r2
+from layerwise.measures._choice_probe import ChoiceProbe, choice_probe
 from layerwise.measures._cka import CKA, cka
 from layerwise.measures._covariance import Covariance
+from layerwise.measures._depth_use import DepthUse, depth_use
 from layerwise.measures._effective_rank import effective_rank
 from layerwise.measures._intrinsic_dimension import intrinsic_dimension
 from layerwise.measures._neural_collapse import NeuralCollapse, neural_collapse
 from layerwise.measures._participation_ratio import participation_ratio
 from layerwise.measures._probe import probe
+from layerwise.measures._questions import Asked, Question, arithmetic, cloze, transitivity
 from layerwise.measures._readings import Marks, ProbeTable, Reading
 from layerwise.measures._readouts import LinearReadout, NearestMeanReadout, NeighboursReadout
+from layerwise.measures._skipping import Skipped
 from layerwise.measures._spectrum import Spectrum, spectrum
 
 __all__ = [
     "CKA",
+    "Asked",
+    "ChoiceProbe",
     "Covariance",
+    "DepthUse",
     "Interval",
     "LinearReadout",
     "Marks",
@@ -24,15 +31,22 @@ __all__ = [
     "NeighboursReadout",
     "NeuralCollapse",
     "ProbeTable",
+    "Question",
     "Reading",
+    "Skipped",
     "Spectrum",
+    "arithmetic",
     "bootstrap_mean",
     "bootstrap_r2",
+    "choice_probe",
     "cka",
+    "cloze",
+    "depth_use",
     "effective_rank",
     "intrinsic_dimension",
     "neural_collapse",
     "participation_ratio",
     "probe",
     "spectrum",
+    "transitivity",
 ]

@@ -113,7 +113,8 @@ def _distances(layer: Layer, count: int, pixels: tuple[int, ...]) -> Float[Tenso
     """Between places: in pixels where there is a grid, else along the sequence."""
     grid = layer.layout.grid if layer.layout else None
     if grid is None or len(pixels) != 2:
-        return torch.cdist(*2 * [torch.arange(float(count))[:, None]])
+        line = torch.arange(float(count))[:, None]
+        return torch.cdist(line, line)
     if grid[0] * grid[1] != count:
         raise LayerwiseError(
             f"{layer.name!r} has {count} places and not the {grid[0]} x {grid[1]} of the network's "
@@ -122,4 +123,5 @@ def _distances(layer: Layer, count: int, pixels: tuple[int, ...]) -> Float[Tenso
     rows, columns = (
         torch.arange(float(n)) * size / n for n, size in zip(grid, pixels, strict=True)
     )
-    return torch.cdist(*2 * [torch.cartesian_prod(rows, columns)])
+    centres = torch.cartesian_prod(rows, columns)
+    return torch.cdist(centres, centres)

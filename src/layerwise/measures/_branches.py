@@ -3,7 +3,7 @@
 For every addition to the residual stream of every block: the length of the branch over that of the
 stream, and the cosine between them. Above 0 a branch strengthens what is there, below 0 it erases,
 near 0 it writes something new. The layers' own kinds say whether a branch holds the attention or
-the MLP; `whole` is all that a block adds.
+the MLP; `whole` is all that a block adds, where adding is all that it does.
 """
 
 from __future__ import annotations
@@ -65,9 +65,13 @@ def branches(
         _, start, total = whole.get(layer.name, (layer, stream, torch.zeros_like(branch)))
         whole[layer.name] = (layer, start, total + branch)
 
-    with at_rest(network.module), additions(network, receive, blocks=blocks):
+    with at_rest(network.module), additions(network, receive, blocks=blocks) as purely:
         network(usable(inputs))
-    together = [_branch(layer, "whole", start, total) for layer, start, total in whole.values()]
+    together = [
+        _branch(layer, "whole", start, total)
+        for name, (layer, start, total) in whole.items()
+        if name in purely
+    ]
     return sorted([*found, *together], key=lambda branch: branch.block.position)
 
 

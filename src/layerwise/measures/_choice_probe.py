@@ -178,6 +178,6 @@ def _require(token_ids: Tensor, labels: Tensor, options: Tensor) -> None:
             f"labels from {int(labels.min())} to {int(labels.max())} for {options.shape[1]} "
             "options; count from 0"
         )
-    for what, rows in (("question", token_ids), ("option", options)):
+    for what, rows in (("a question", token_ids), ("an option", options)):
         if not bool((rows != NO_TOKEN).any(-1).all()):
-            raise LayerwiseError(f"a {what} holds no token; leave it out")
+            raise LayerwiseError(f"{what} holds no token; leave it out")

@@ -119,13 +119,17 @@ def depth_use(
     names = [block.name for block in blocks]
     lens = logit_lens(language_model, token_ids, layers=",".join(names), mask=real)
     return DepthUse(
-        tuple(names),
-        *(parts[part][0] for part in ("attention", "mlp", "whole")),
-        *(parts[part][1] for part in ("attention", "mlp", "whole")),
-        skipped,
-        future,
-        _by_text(lens.divergence, real),
-        _by_text(lens.overlap, real),
+        layers=tuple(names),
+        attention=parts["attention"][0],
+        mlp=parts["mlp"][0],
+        whole=parts["whole"][0],
+        attention_cosine=parts["attention"][1],
+        mlp_cosine=parts["mlp"][1],
+        whole_cosine=parts["whole"][1],
+        skipped=skipped,
+        future=future,
+        divergence=_by_text(lens.divergence, real),
+        overlap=_by_text(lens.overlap, real),
     )
 
 
@@ -135,10 +139,10 @@ def _contributions(
     """Ratio and cosine of each part, `[n l]`."""
     place = {block.name: i for i, block in enumerate(blocks)}
     found = branches(network, {"input_ids": token_ids})
-    if {branch.block.name for branch in found} != set(place):
+    if {branch.block.name for branch in found if branch.part == "whole"} != set(place):
         raise LayerwiseError(
-            f"{network.name} has blocks that add nothing to what flows into them; depth use is "
-            "defined for networks with a residual stream"
+            f"{network.name} has blocks that do more than add to what flows into them; depth use "
+            "is defined for networks with a residual stream from end to end"
         )
     kinds: tuple[Part, ...] = ("attention", "mlp", "whole")
     empty = found[0].ratio.new_full((len(token_ids), len(blocks)), torch.nan)

@@ -79,7 +79,7 @@ def localisation(
     Example:
         >>> from layerwise.vocabulary import examples
         >>> found = localisation(**examples(localisation), layer="0")
-        >>> found.similarity.shape, bool(found.found > 0.9)
+        >>> found.similarity.shape, bool(found.found > 10 / 64)
         (torch.Size([64, 64]), True)
     """
     network.take_example(image)

@@ -190,5 +190,5 @@ def _tokens(network: Network, text: str) -> Tensor:
     return network.prepare(text)["input_ids"]
 
 
-def _filled(rows: Sequence[Tensor]) -> Tensor:
+def _filled(rows: list[Tensor]) -> Tensor:
     return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=NO_TOKEN)

@@ -47,13 +47,17 @@ class Addition:
 @contextmanager
 def additions(
     network: Network, receive: Callable[[Addition], None], *, blocks: str = "kind:block"
-) -> Iterator[None]:
+) -> Iterator[set[str]]:
     """Let a function see every addition to the stream of some blocks, in every forward inside.
 
     Args:
         network: the network; what it computes stays as it is.
         receive: called with each addition.
         blocks: addresses or patterns.
+
+    Yields:
+        Addresses of the blocks that have run and gave their last sum as it was: all that they do is
+        to add to the stream.
 
     Raises:
         LayerwiseError: no such layer.
@@ -79,7 +83,7 @@ def additions(
             stack.enter_context(_around(modules[name], layer, watch))
             stack.enter_context(_inside(network, name, modules, watch))
         stack.enter_context(watch)
-        yield
+        yield watch.purely
 
 
 @contextmanager
@@ -90,8 +94,8 @@ def _around(module: Any, layer: Layer, watch: _Watch) -> Iterator[None]:
         flows = tensors(args) or tensors(kwargs)
         watch.begin(layer, flows[0][1] if flows else None)
 
-    def leave(_: Any) -> None:
-        watch.end()
+    def leave(output: Any) -> None:
+        watch.end([value for _, value in tensors(output)])
 
     with listening(module, enter=enter, leave=leave, direct=layer.direct):
         yield
@@ -121,13 +125,19 @@ class _Watch(TorchFunctionMode):
     def __init__(self, receive: Callable[[Addition], None]) -> None:
         super().__init__()
         self.receive = receive
-        self.end()
+        self.purely: set[str] = set()
+        self._rest()
 
     def begin(self, layer: Layer, stream: Tensor | None) -> None:
         self.layer: Layer | None = layer
         self.stream, self.place, self.kinds = stream, 0, set[str]()
 
-    def end(self) -> None:
+    def end(self, given: list[Tensor]) -> None:
+        if self.layer is not None and self.place and any(t is self.stream for t in given):
+            self.purely.add(self.layer.name)
+        self._rest()
+
+    def _rest(self) -> None:
         self.layer, self.stream, self.place, self.kinds = None, None, 0, set[str]()
 
     def noting(self, kind: str) -> Callable[[Any], None]:

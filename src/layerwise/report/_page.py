@@ -15,7 +15,7 @@ from layerwise.report._payload import payload
 _SCRIPTS = (
     *("data.js", "dom.js", "state.js", "colours.js", "tip.js", "chart.js", "depth.js"),
     *("geometry.js", "similarity.js", "samples.js", "sees.js", "neighbours.js", "layers.js"),
-    *("bar.js", "theme.js", "start.js"),
+    *("language.js", "bar.js", "theme.js", "start.js"),
 )
 
 
@@ -47,6 +47,7 @@ def page(atlas: Atlas, left_out: Sequence[str] = ()) -> str:
         neighbours=atlas.neighbours and atlas.shown,
         pictures=atlas.pictures and atlas.shown,
         set_aside=atlas.set_aside,
+        language=atlas.language,
         amount=_words.amount,
         counted=_words.counted,
         grouped=_words.grouped,

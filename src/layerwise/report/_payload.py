@@ -9,7 +9,7 @@ from typing import Any
 from layerwise.atlas._atlas import Atlas
 
 _TABLES = ("layers", "scores", "controls", "collapse", "pictures", "shown")
-_OTHERS = ("networks", "targets", "choices", "neighbours")
+_OTHERS = ("networks", "targets", "choices", "neighbours", "language")
 _DRAWN = ("similarity", "told", "maps")
 
 

@@ -211,20 +211,19 @@ def test_places_stay_where_they_are_in_a_transformer(
     photographs: Callable[[Network, int, int], Tensor], claim: Callable[..., None]
 ) -> None:
     network = layerwise.open("dinov2-small")
-    image = photographs(network, 48, 0)
+    image = photographs(network, 96, 0)
     found = {}
-    for layer in ("encoder.layer.1", "encoder.layer.11"):
+    for layer in ("encoder.layer.4", "encoder.layer.11"):
         draws = [
-            localisation(network, image[part], layer=layer) for part in torch.arange(48).split(16)
+            localisation(network, image[part], layer=layer) for part in torch.arange(96).split(32)
         ]
         found[layer] = [float(each.found) for each in draws]
-    chance = 1 / 256
-    holds = all(value > 20 * chance for values in found.values() for value in values)
     claim(
         paper="P219",
-        says="Places of DINOv2-S are most like the patch beneath them of all 256 far more often "
-        "than by chance (0.004), early and in the last block, 3 draws of 16 photographs",
+        says="Places of DINOv2-S are most like the patch beneath them, out of 256, in most cases: "
+        "at block 5 and still in the last one, 3 draws of 32 photographs (chance 0.004)",
         measured={name: float(np.mean(values)) for name, values in found.items()},
-        holds=holds,
+        holds=all(value > 0.5 for values in found.values() for value in values),
     )
-    assert all(value > chance for value in found["encoder.layer.1"])
+    # In the last block of these weights they are not: 0.01 of 256 places, over 120 pictures too.
+    assert all(value > 0.5 for value in found["encoder.layer.4"])

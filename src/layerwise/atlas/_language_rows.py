@@ -46,8 +46,8 @@ class LanguageRow:
 class Language:
     """A language model on texts, and how deep it has to be for them.
 
-    `tokens` were looked at, and `fitted` others served to fit the shortcuts. `effective_depth` is the
-    number of blocks up to the last one that later tokens need at least half as much as the most
+    `tokens` were looked at, and `fitted` others served to fit the shortcuts. `effective_depth` is
+    the number of blocks up to the last one that later tokens need at least half as much as the most
     needed one. `exit_depth` is the share of blocks that run when each token stops as soon as it is
     sure enough to keep 95 % of the predictions; None if it never is. `chance` is that of `answers`.
     """

@@ -9,6 +9,8 @@ from layerwise.measures._cka import CKA, cka
 from layerwise.measures._covariance import Covariance
 from layerwise.measures._depth_use import DepthUse, depth_use
 from layerwise.measures._effective_rank import effective_rank
+from layerwise.measures._follow import Follow, Followed
+from layerwise.measures._follow_adapters import for_lightning, for_trainer
 from layerwise.measures._intrinsic_dimension import intrinsic_dimension
 from layerwise.measures._localisation import Localisation, localisation
 from layerwise.measures._map_r2 import diagonality, map_r2
@@ -30,6 +32,8 @@ __all__ = [
     "ChoiceProbe",
     "Covariance",
     "DepthUse",
+    "Follow",
+    "Followed",
     "Interval",
     "LinearReadout",
     "Localisation",
@@ -54,6 +58,8 @@ __all__ = [
     "depth_use",
     "diagonality",
     "effective_rank",
+    "for_lightning",
+    "for_trainer",
     "intrinsic_dimension",
     "localisation",
     "map_r2",

@@ -79,8 +79,8 @@ def localisation(
     Example:
         >>> from layerwise.vocabulary import examples
         >>> found = localisation(**examples(localisation), layer="0")
-        >>> found.similarity.shape, bool(found.found > 10 / 64)
-        (torch.Size([64, 64]), True)
+        >>> found.grid, found.similarity.shape
+        ((8, 8), torch.Size([64, 64]))
     """
     network.take_example(image)
     chosen = network.layers.select(layer)

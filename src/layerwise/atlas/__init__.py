@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from layerwise.atlas._atlas import Atlas
+from layerwise.atlas._compare import compare
+from layerwise.atlas._comparison import Comparison
 from layerwise.atlas._files import load, save
 from layerwise.atlas._survey import survey
 
-__all__ = ["Atlas", "load", "save", "survey"]
+__all__ = ["Atlas", "Comparison", "compare", "load", "save", "survey"]

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
+from layerwise.atlas._language_rows import Language
+
 
 @final
 @dataclass(frozen=True)
@@ -249,3 +251,4 @@ class Atlas:
     neighbours: tuple[Neighbours, ...]
     pictures: tuple[LayerPicture, ...]
     set_aside: tuple[tuple[str, str], ...]
+    language: tuple[Language, ...] = ()

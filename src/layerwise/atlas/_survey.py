@@ -33,6 +33,7 @@ from layerwise.atlas._controls import controls, drawn, untrained
 from layerwise.atlas._costs import forward_milliseconds
 from layerwise.atlas._files import save
 from layerwise.atlas._geometry import collapse_of, dimensions_of, similarity_of
+from layerwise.atlas._language import language_of
 from layerwise.atlas._show import choose_shown, neighbours, pictures, place, show
 from layerwise.atlas._words import code, words
 from layerwise.data import Samples, Split, Target, split
@@ -131,6 +132,8 @@ def survey(
     ]
     with clock.stage("comparing layers"):
         similarity = similarity_of(features, list(named))
+    with clock.stage("depth of language models"):
+        language = [language_of(network, known, seeds[0]) for network in named.values()]
     with clock.stage("pictures"):
         sides = _sides(judged[0].split)
         shown = choose_shown([i for i, s in sides.items() if s == "test"], _SHOWN, seeds[0])
@@ -179,6 +182,7 @@ def survey(
             neighbours=tuple(m for name in named for m in neighbours(name, per_network[name])),
             pictures=tuple(seen),
             set_aside=_set_aside(samples, extractions),
+            language=tuple(found for found in language if found is not None),
         )
     save(atlas, out)
     return atlas

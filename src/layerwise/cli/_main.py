@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 import layerwise
 from layerwise.cli._allocator import keep_freed_memory
 from layerwise.cli._atlas import survey
+from layerwise.cli._compare import compare
 from layerwise.cli._demo import demo
 from layerwise.cli._extract import extract
 from layerwise.cli._layers import list_layers
@@ -80,6 +81,7 @@ app = typer.Typer(
 app.command("networks")(list_networks)
 app.command("layers")(list_layers)
 app.command("atlas")(survey)
+app.command("compare")(compare)
 app.command("extract")(extract)
 app.command("list")(list_methods)
 app.command("demo")(demo)

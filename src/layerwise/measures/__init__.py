@@ -10,29 +10,52 @@ from layerwise.measures._intrinsic_dimension import intrinsic_dimension
 from layerwise.measures._neural_collapse import NeuralCollapse, neural_collapse
 from layerwise.measures._participation_ratio import participation_ratio
 from layerwise.measures._probe import probe
+from layerwise.measures._probe3d import Awareness3D, probe3d
 from layerwise.measures._readings import Marks, ProbeTable, Reading
 from layerwise.measures._readouts import LinearReadout, NearestMeanReadout, NeighboursReadout
 from layerwise.measures._spectrum import Spectrum, spectrum
+from layerwise.measures._surface import LinearSurface, Surface
+from layerwise.measures._surface_decoder import SurfaceDecoder
+from layerwise.measures._surface_scores import (
+    DepthScores,
+    NormalScores,
+    aligned,
+    depth_scores,
+    normal_scores,
+)
+from layerwise.measures._view_matches import ViewMatches, match_views
 
 __all__ = [
     "CKA",
+    "Awareness3D",
     "Covariance",
+    "DepthScores",
     "Interval",
     "LinearReadout",
+    "LinearSurface",
     "Marks",
     "NearestMeanReadout",
     "NeighboursReadout",
     "NeuralCollapse",
+    "NormalScores",
     "ProbeTable",
     "Reading",
     "Spectrum",
+    "Surface",
+    "SurfaceDecoder",
+    "ViewMatches",
+    "aligned",
     "bootstrap_mean",
     "bootstrap_r2",
     "cka",
+    "depth_scores",
     "effective_rank",
     "intrinsic_dimension",
+    "match_views",
     "neural_collapse",
+    "normal_scores",
     "participation_ratio",
     "probe",
+    "probe3d",
     "spectrum",
 ]

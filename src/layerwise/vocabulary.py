@@ -151,17 +151,39 @@ def _layers(generator: Generator) -> dict[str, Tensor]:
     return {name: _clouds(generator) for name in ("early", "late")}
 
 
+def _snapshots(generator: Generator) -> list[Tensor]:
+    """A layer that tells the classes apart better and better."""
+    import torch
+
+    noise = torch.randn(_SAMPLES, _WIDTH, generator=generator)
+    clouds = _clouds(generator)
+    return [noise + share * clouds for share in (0.0, 0.3, 1.0)]
+
+
 WORDS = (
-    Word("feature_map", "a layer's output that has places in rows and columns", "[n c h w]", _feature_map),
+    Word(
+        "feature_map",
+        "a layer's output that has places in rows and columns",
+        "[n c h w]",
+        _feature_map,
+    ),
     Word("features", "one row of numbers for each sample", "[n d]", _clouds),
     Word("image", "pictures, as the network takes them", "[n 3 H W]", _image),
     Word("inputs", "a batch, as the network takes it", "[n ...]", _image),
     Word("labels", "class of each sample, counted from 0", "[n] int64", _labels),
-    Word("language_model", "a causal language model, as `open` gives it", "Network", _language_model),
+    Word(
+        "language_model", "a causal language model, as `open` gives it", "Network", _language_model
+    ),
     Word("layers", "features of several layers, by address", "{address: [n d]}", _layers),
     Word("network", "a network, as `open` gives it", "Network", _network),
     Word("other", "the same samples read by another layer or network", "[n e]", _other),
     Word("queries", "rows that are looked up among `features`", "[m d]", _queries),
+    Word(
+        "snapshots",
+        "a layer at several times of its training, earliest first",
+        "[n d] each",
+        _snapshots,
+    ),
     Word("targets", "a quantity of each sample", "[n]", _targets),
     Word("token_ids", "pieces of text, by number", "[n t] int64", _token_ids),
     Word("tokens", "places of each sample, such as words or patches", "[n t d]", _tokens),

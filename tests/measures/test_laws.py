@@ -13,12 +13,16 @@ from torch import Tensor
 from layerwise.measures import (
     CKA,
     Covariance,
+    SpectralLearningOrder,
+    StabilityPlasticity,
     cka,
     effective_rank,
     intrinsic_dimension,
     neural_collapse,
     participation_ratio,
+    spectral_learning_order,
     spectrum,
+    stability_plasticity,
 )
 from layerwise.measures.laws import (
     Change,
@@ -41,12 +45,22 @@ def collapse(features: Tensor, labels: Tensor) -> Tensor:
     return torch.stack([found.nc1, found.cdnv, found.nc2_equinorm, found.nc3, found.nc4])
 
 
+def learned(features: Tensor, labels: Tensor) -> SpectralLearningOrder:
+    return spectral_learning_order([features[:, :4], features], labels)
+
+
+def kept(features: Tensor, labels: Tensor) -> StabilityPlasticity:
+    return stability_plasticity([features + 1, 3 * features], labels)
+
+
 MEASURES = {
     cka: (turned, scaled, moved),
     cka_with_classes: (turned, scaled, moved),
     collapse: (turned, scaled, moved),
     effective_rank: (turned, scaled, moved),
     intrinsic_dimension: (turned, scaled, moved),
+    kept: (scaled, moved),
+    learned: (scaled, moved),
     neural_collapse: (turned, scaled),
     participation_ratio: (turned, scaled, moved),
     spectrum: (turned, moved),

@@ -13,7 +13,12 @@ from layerwise.measures._probe import probe
 from layerwise.measures._probe3d import Awareness3D, probe3d
 from layerwise.measures._readings import Marks, ProbeTable, Reading
 from layerwise.measures._readouts import LinearReadout, NearestMeanReadout, NeighboursReadout
+from layerwise.measures._spectral_learning_order import (
+    SpectralLearningOrder,
+    spectral_learning_order,
+)
 from layerwise.measures._spectrum import Spectrum, spectrum
+from layerwise.measures._stability_plasticity import StabilityPlasticity, stability_plasticity
 from layerwise.measures._surface import LinearSurface, Surface
 from layerwise.measures._surface_decoder import SurfaceDecoder
 from layerwise.measures._surface_scores import (
@@ -40,7 +45,9 @@ __all__ = [
     "NormalScores",
     "ProbeTable",
     "Reading",
+    "SpectralLearningOrder",
     "Spectrum",
+    "StabilityPlasticity",
     "Surface",
     "SurfaceDecoder",
     "ViewMatches",
@@ -57,5 +64,7 @@ __all__ = [
     "participation_ratio",
     "probe",
     "probe3d",
+    "spectral_learning_order",
     "spectrum",
+    "stability_plasticity",
 ]

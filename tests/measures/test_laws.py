@@ -20,6 +20,7 @@ from layerwise.measures import (
     intrinsic_dimension,
     neural_collapse,
     participation_ratio,
+    representation_bias,
     spectral_learning_order,
     spectrum,
     stability_plasticity,
@@ -53,6 +54,11 @@ def kept(features: Tensor, labels: Tensor) -> StabilityPlasticity:
     return stability_plasticity([features + 1, 3 * features], labels)
 
 
+def represented(features: Tensor, labels: Tensor) -> Tensor:
+    """What does not depend on the axes."""
+    return representation_bias(features, labels).explained.value
+
+
 MEASURES = {
     cka: (turned, scaled, moved),
     cka_with_classes: (turned, scaled, moved),
@@ -63,6 +69,7 @@ MEASURES = {
     learned: (scaled, moved),
     neural_collapse: (turned, scaled),
     participation_ratio: (turned, scaled, moved),
+    represented: (turned, scaled, moved),
     spectrum: (turned, moved),
 }
 every_measure = pytest.mark.parametrize("measure", MEASURES)

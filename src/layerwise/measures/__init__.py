@@ -13,6 +13,7 @@ from layerwise.measures._probe import probe
 from layerwise.measures._probe3d import Awareness3D, probe3d
 from layerwise.measures._readings import Marks, ProbeTable, Reading
 from layerwise.measures._readouts import LinearReadout, NearestMeanReadout, NeighboursReadout
+from layerwise.measures._representation_bias import RepresentationBias, representation_bias
 from layerwise.measures._spectral_learning_order import (
     SpectralLearningOrder,
     spectral_learning_order,
@@ -45,6 +46,7 @@ __all__ = [
     "NormalScores",
     "ProbeTable",
     "Reading",
+    "RepresentationBias",
     "SpectralLearningOrder",
     "Spectrum",
     "StabilityPlasticity",
@@ -64,6 +66,7 @@ __all__ = [
     "participation_ratio",
     "probe",
     "probe3d",
+    "representation_bias",
     "spectral_learning_order",
     "spectrum",
     "stability_plasticity",

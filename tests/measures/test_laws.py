@@ -17,6 +17,7 @@ from layerwise.measures import (
     StabilityPlasticity,
     cka,
     effective_rank,
+    feature_complexity,
     intrinsic_dimension,
     neural_collapse,
     participation_ratio,
@@ -46,6 +47,10 @@ def collapse(features: Tensor, labels: Tensor) -> Tensor:
     return torch.stack([found.nc1, found.cdnv, found.nc2_equinorm, found.nc3, found.nc4])
 
 
+def complexity(features: Tensor, targets: Tensor) -> Tensor:
+    return feature_complexity({"a": features[:, :3], "b": features}, targets).complexity.value
+
+
 def learned(features: Tensor, labels: Tensor) -> SpectralLearningOrder:
     return spectral_learning_order([features[:, :4], features], labels)
 
@@ -63,6 +68,7 @@ MEASURES = {
     cka: (turned, scaled, moved),
     cka_with_classes: (turned, scaled, moved),
     collapse: (turned, scaled, moved),
+    complexity: (scaled, moved),
     effective_rank: (turned, scaled, moved),
     intrinsic_dimension: (turned, scaled, moved),
     kept: (scaled, moved),

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from layerwise.measures._bootstrap import Interval, bootstrap_mean, bootstrap_r2
+from layerwise.measures._bootstrap import Interval, bootstrap_mean, bootstrap_r2, bootstrap_sums
 from layerwise.measures._cka import CKA, cka
 from layerwise.measures._covariance import Covariance
 from layerwise.measures._effective_rank import effective_rank
+from layerwise.measures._feature_complexity import (
+    FeatureComplexity,
+    feature_complexity,
+    feature_importance,
+)
 from layerwise.measures._intrinsic_dimension import intrinsic_dimension
 from layerwise.measures._neural_collapse import NeuralCollapse, neural_collapse
 from layerwise.measures._participation_ratio import participation_ratio
@@ -36,6 +41,7 @@ __all__ = [
     "Awareness3D",
     "Covariance",
     "DepthScores",
+    "FeatureComplexity",
     "Interval",
     "LinearReadout",
     "LinearSurface",
@@ -56,9 +62,12 @@ __all__ = [
     "aligned",
     "bootstrap_mean",
     "bootstrap_r2",
+    "bootstrap_sums",
     "cka",
     "depth_scores",
     "effective_rank",
+    "feature_complexity",
+    "feature_importance",
     "intrinsic_dimension",
     "match_views",
     "neural_collapse",

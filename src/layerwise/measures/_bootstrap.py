@@ -10,7 +10,7 @@ samples: they are widened by Student's quantile and sqrt(n / (n - 1)), as Hester
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import final
@@ -74,6 +74,38 @@ def bootstrap_mean(
     columns = _columns(scores) if other is None else _columns(scores) - _columns(other)
     sums, units = _draw(columns, groups, repeats, generator)
     return _interval(sums[:, 1:] / sums[:, :1], units, level, scores.shape[1:])
+
+
+def bootstrap_sums(
+    columns: Float[Tensor, "n k"],
+    score: Callable[[Float[Tensor, "r k"]], Float[Tensor, r * m]],
+    *,
+    groups: Sequence[Hashable] | Int[Tensor, " n"] | None = None,
+    level: float = 0.95,
+    repeats: int = 2000,
+    generator: torch.Generator | None = None,
+) -> Interval:
+    """Interval of any score that is a function of sums over the samples, such as a ratio of two.
+
+    Args:
+        columns: what is summed up, for each sample.
+        score: of several draws at once, from the sums of each.
+        groups: names; samples of one group are drawn together.
+        level: share of such intervals that hold the true score.
+        repeats: number of draws.
+        generator: for the draws; without it, one of seed 0.
+
+    Raises:
+        LayerwiseError: fewer than 2 samples or groups, NaN, a level not between 0 and 1.
+
+    Example:
+        >>> columns = torch.tensor([[1.0, 2.0], [3.0, 6.0]]).repeat(20, 1)
+        >>> bootstrap_sums(columns, lambda sums: sums[:, 0] / sums[:, 1]).high.item()
+        0.5
+    """
+    sums, units = _draw(_columns(columns), groups, repeats, generator)
+    scores = score(sums[:, 1:])
+    return _interval(scores, units, level, scores.shape[1:])
 
 
 def bootstrap_r2(

@@ -47,8 +47,9 @@ def collapse(features: Tensor, labels: Tensor) -> Tensor:
     return torch.stack([found.nc1, found.cdnv, found.nc2_equinorm, found.nc3, found.nc4])
 
 
-def complexity(features: Tensor, targets: Tensor) -> Tensor:
-    return feature_complexity({"a": features[:, :3], "b": features}, targets).complexity.value
+def complexity(features: Tensor, labels: Tensor) -> Tensor:
+    layers = {"a": features[:, :3], "b": features}
+    return feature_complexity(layers, torch.eye(3).to(features)[labels]).complexity.value
 
 
 def learned(features: Tensor, labels: Tensor) -> SpectralLearningOrder:

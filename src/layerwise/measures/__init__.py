@@ -19,6 +19,8 @@ from layerwise.measures._probe3d import Awareness3D, probe3d
 from layerwise.measures._readings import Marks, ProbeTable, Reading
 from layerwise.measures._readouts import LinearReadout, NearestMeanReadout, NeighboursReadout
 from layerwise.measures._representation_bias import RepresentationBias, representation_bias
+from layerwise.measures._shortcut import Shortcut, amplified, pictured
+from layerwise.measures._shortcut_bias import ShortcutBias, shortcut_bias
 from layerwise.measures._spectral_learning_order import (
     SpectralLearningOrder,
     spectral_learning_order,
@@ -53,6 +55,8 @@ __all__ = [
     "ProbeTable",
     "Reading",
     "RepresentationBias",
+    "Shortcut",
+    "ShortcutBias",
     "SpectralLearningOrder",
     "Spectrum",
     "StabilityPlasticity",
@@ -60,6 +64,7 @@ __all__ = [
     "SurfaceDecoder",
     "ViewMatches",
     "aligned",
+    "amplified",
     "bootstrap_mean",
     "bootstrap_r2",
     "bootstrap_sums",
@@ -73,9 +78,11 @@ __all__ = [
     "neural_collapse",
     "normal_scores",
     "participation_ratio",
+    "pictured",
     "probe",
     "probe3d",
     "representation_bias",
+    "shortcut_bias",
     "spectral_learning_order",
     "spectrum",
     "stability_plasticity",

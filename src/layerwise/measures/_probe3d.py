@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from layerwise._paper import paper
 from layerwise.data import View, orbit, render, tabletop
 from layerwise.errors import LayerwiseError
+from layerwise.measures._pictures import as_input, picture_size
 from layerwise.measures._surface import (
     LinearSurface,
     Surface,
@@ -36,7 +37,7 @@ from layerwise.measures._surface_scores import (
     normal_scores,
 )
 from layerwise.measures._view_matches import match_views
-from layerwise.models import ImagePreparation, Network
+from layerwise.models import Network
 from layerwise.taps import read
 
 Fit = Callable[[Tensor, Surface], SurfaceReadout]
@@ -113,7 +114,7 @@ def probe3d(
     if min(scenes) < 1:
         raise LayerwiseError(f"scenes={scenes}; give at least one to fit to and one to report")
     generator = generator or torch.Generator().manual_seed(0)
-    size, turns = _size(network), (0.0, *angles)
+    size, turns = picture_size(network), (0.0, *angles)
     fitted = [view for _ in range(scenes[0]) for view in _scene(generator, turns[:1], size)]
     held = [view for _ in range(scenes[1]) for view in _scene(generator, turns, size)]
     maps = _maps(network, [*fitted, *held], layers, _cells(size, grid))
@@ -131,18 +132,6 @@ def probe3d(
         recall=torch.stack([blind, *(recall for recall, _ in recalls[1:])]),
         angles=recalls[0][0].new_tensor(angles),
     )
-
-
-def _size(network: Network) -> Size:
-    """Height and width of the pictures that the network takes."""
-    shape: tuple[int, ...] = getattr(network.example, "shape", ())
-    readable = network.modality == "tensor" or isinstance(network.prepare, ImagePreparation)
-    if len(shape) != 4 or shape[1] != 3 or not readable:
-        raise LayerwiseError(
-            f"{network.name} is not known to take pictures as [n 3 h w]; open it with example=, "
-            "and with an ImagePreparation if it wants its pictures normalised"
-        )
-    return shape[2], shape[3]
 
 
 def _scene(generator: torch.Generator, turns: Sequence[float], size: Size) -> list[View]:
@@ -172,7 +161,7 @@ def _maps(
     parts: dict[str, list[Tensor]] = {}
     for start in range(0, len(views), _BATCH):
         inputs = torch.stack([view.image for view in views[start : start + _BATCH]])
-        for name, values in read(network, _prepared(network, inputs), layers).items():
+        for name, values in read(network, as_input(network, inputs), layers).items():
             whole = _with_places(network, name, values)
             small = nn.functional.interpolate(whole, cells, mode="bilinear", antialias=True)
             parts.setdefault(name, []).append(small.cpu())
@@ -181,15 +170,6 @@ def _maps(
     y, x = torch.meshgrid(*(torch.linspace(-1, 1, n).to(like) for n in cells), indexing="ij")
     curved = torch.stack([x, y, x * x, x * y, y * y, y**3])
     return {_PLACE: curved.expand(len(like), *curved.shape), **maps}
-
-
-def _prepared(network: Network, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
-    """As the network's own preparation, but for its resizing, which would move the geometry."""
-    assert isinstance(network.example, Tensor)
-    if isinstance(network.prepare, ImagePreparation):
-        mean, std = torch.tensor([network.prepare.mean, network.prepare.std])[..., None, None]
-        images = (images - mean) / std
-    return images.to(network.example)
 
 
 def _with_places(network: Network, name: str, values: Tensor) -> Float[Tensor, "n c h w"]:

@@ -151,6 +151,15 @@ def _layers(generator: Generator) -> dict[str, Tensor]:
     return {name: _clouds(generator) for name in ("early", "late")}
 
 
+def _snapshots(generator: Generator) -> list[Tensor]:
+    """A layer that tells the classes apart better and better."""
+    import torch
+
+    noise = torch.randn(_SAMPLES, _WIDTH, generator=generator)
+    clouds = _clouds(generator)
+    return [noise + share * clouds for share in (0.0, 0.3, 1.0)]
+
+
 WORDS = (
     Word(
         "feature_map",
@@ -169,6 +178,12 @@ WORDS = (
     Word("network", "a network, as `open` gives it", "Network", _network),
     Word("other", "the same samples read by another layer or network", "[n e]", _other),
     Word("queries", "rows that are looked up among `features`", "[m d]", _queries),
+    Word(
+        "snapshots",
+        "a layer at several times of its training, earliest first",
+        "[n d] each",
+        _snapshots,
+    ),
     Word("targets", "a quantity of each sample", "[n]", _targets),
     Word("token_ids", "pieces of text, by number", "[n t] int64", _token_ids),
     Word("tokens", "places of each sample, such as words or patches", "[n t d]", _tokens),

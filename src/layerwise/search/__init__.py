@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from layerwise.search._exploit import Exploit
 from layerwise.search._logistic import Logistic
 from layerwise.search._nearest_mean import NearestMean
 from layerwise.search._neighbours import Found, Neighbours
@@ -10,6 +11,7 @@ from layerwise.search._patch_retrieval import PatchRetrieval
 from layerwise.search._views import jitter, patches
 
 __all__ = [
+    "Exploit",
     "Found",
     "Logistic",
     "NearestMean",

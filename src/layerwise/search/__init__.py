@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from layerwise.search._correspond import Matches, correspond
+from layerwise.search._dense import dense
 from layerwise.search._logistic import Logistic
 from layerwise.search._nearest_mean import NearestMean
 from layerwise.search._neighbours import Found, Neighbours
@@ -12,10 +14,13 @@ from layerwise.search._views import jitter, patches
 __all__ = [
     "Found",
     "Logistic",
+    "Matches",
     "NearestMean",
     "Neighbours",
     "OffTheShelf",
     "PatchRetrieval",
+    "correspond",
+    "dense",
     "jitter",
     "patches",
 ]

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from layerwise.search._correspond import Matches, correspond
 from layerwise.search._dense import dense
+from layerwise.search._gradient_features import GradientFeatures
 from layerwise.search._logistic import Logistic
 from layerwise.search._nearest_mean import NearestMean
 from layerwise.search._neighbours import Found, Neighbours
 from layerwise.search._off_the_shelf import OffTheShelf
 from layerwise.search._patch_retrieval import PatchRetrieval
+from layerwise.search._self_supervised import OwnPatches, Uniform
 from layerwise.search._views import jitter, patches
 
 __all__ = [
     "Found",
+    "GradientFeatures",
     "Logistic",
     "Matches",
     "NearestMean",
     "Neighbours",
     "OffTheShelf",
+    "OwnPatches",
     "PatchRetrieval",
+    "Uniform",
     "correspond",
     "dense",
     "jitter",

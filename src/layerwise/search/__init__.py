@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from layerwise.search._correspond import Matches, correspond
+from layerwise.search._delf import Delf
 from layerwise.search._dense import dense
 from layerwise.search._gradient_features import GradientFeatures
+from layerwise.search._local import LocalFeatures, LocalIndex, Ranking, Verified
 from layerwise.search._logistic import Logistic
 from layerwise.search._nearest_mean import NearestMean
 from layerwise.search._neighbours import Found, Neighbours
@@ -14,8 +16,11 @@ from layerwise.search._self_supervised import OwnPatches, Uniform
 from layerwise.search._views import jitter, patches
 
 __all__ = [
+    "Delf",
     "Found",
     "GradientFeatures",
+    "LocalFeatures",
+    "LocalIndex",
     "Logistic",
     "Matches",
     "NearestMean",
@@ -23,7 +28,9 @@ __all__ = [
     "OffTheShelf",
     "OwnPatches",
     "PatchRetrieval",
+    "Ranking",
     "Uniform",
+    "Verified",
     "correspond",
     "dense",
     "jitter",

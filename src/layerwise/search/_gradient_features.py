@@ -47,7 +47,7 @@ class GradientFeatures(nn.Module):
         embedding: the layer that is pooled.
         losses: what gradients are taken of.
         seed: of the random matrix.
-        heads: random weight from the embedding to each loss's latent.
+        heads: random weight and, as a last row, bias from the embedding to each loss's latent.
         negatives: latents of other samples, for each loss.
 
     Example:
@@ -69,8 +69,8 @@ class GradientFeatures(nn.Module):
         losses: Sequence[Uniform | OwnPatches],
         *,
         seed: Int[Tensor, ""],
-        heads: Sequence[Float[Tensor, "d k"]],
-        negatives: Sequence[Float[Tensor, "m k"]],
+        heads: Sequence[Float[Tensor, "_ k"]],
+        negatives: Sequence[Float[Tensor, "_ k"]],
     ) -> None:
         super().__init__()
         self.layer, self.embedding, self.losses = layer, embedding, tuple(losses)
@@ -114,7 +114,7 @@ class GradientFeatures(nn.Module):
         embedding = embedding or _embedding(network, layer)
         generator = generator or Generator().manual_seed(0)
         width = network.layers.find(embedding).width
-        heads = [torch.randn(width, loss.width, generator=generator) for loss in losses]
+        heads = [_head(width, loss.width, generator) for loss in losses]
         seed = torch.randint(2**60, (), generator=generator)
         banks = []
         for loss, head in zip(losses, heads, strict=True):
@@ -127,7 +127,7 @@ class GradientFeatures(nn.Module):
             views = loss.views(inputs[few.to(inputs.device)]).flatten(0, 1)
             found = network.layers.find(embedding)
             rows = pooled(found, read(network, views, embedding)[embedding])
-            banks.append(nn.functional.normalize(rows, dim=1) @ head.to(rows))
+            banks.append(_latents(rows, head))
         return cls(layer, embedding, losses, seed=seed, heads=heads, negatives=banks)
 
     def forward(self, network: Network, inputs: Inputs) -> Float[Tensor, "n w"]:
@@ -157,8 +157,8 @@ class GradientFeatures(nn.Module):
         count = 1 if views is None else views.shape[1]
 
         def value(embeddings: Tensor) -> Tensor:
-            latents = nn.functional.normalize(embeddings, dim=1) @ head.to(embeddings)
-            return loss.loss(latents.unflatten(0, (-1, count)), others.to(embeddings))
+            latents = _latents(embeddings, head).unflatten(0, (-1, count))
+            return loss.loss(latents, others.to(embeddings))
 
         given = inputs if views is None else views.flatten(0, 1)
         found = layer_gradient(network, given, value, layer=self.layer, embedding=self.embedding)
@@ -168,6 +168,20 @@ class GradientFeatures(nn.Module):
         whole = read(network, inputs, self.embedding)[self.embedding]
         rows = pooled(network.layers.find(self.embedding), whole)
         return LayerGradient(rows, *together), rows
+
+
+def _head(width: int, latent: int, generator: Generator) -> Float[Tensor, "_ k"]:
+    """Weight and bias as torch's linear layers start: what the paper's code has.
+
+    Latents of rows of length 1 are then small, the softmax is nearly uniform, and the gradient
+    speaks of the whole latent instead of its largest entries (measured: larger heads do harm).
+    """
+    return (2 * torch.rand(width + 1, latent, generator=generator) - 1) / width**0.5
+
+
+def _latents(embeddings: Float[Tensor, "n d"], head: Tensor) -> Float[Tensor, "n k"]:
+    head = head.to(embeddings)
+    return nn.functional.normalize(embeddings, dim=1) @ head[:-1] + head[-1]
 
 
 def _project(gradient: LayerGradient, seed: int, width: int) -> Float[Tensor, "n w"]:

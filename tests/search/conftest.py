@@ -38,12 +38,13 @@ def _scenes() -> list[Image.Image]:
 @pytest.fixture(scope="session")
 def scenes() -> Tensor:
     """The middle square of every scene `[20 3 224 224]`, from 0 to 1."""
-    squares = [
-        ImageOps.fit(scene, (224, 224), Image.Resampling.BICUBIC) for scene in _scenes()
-    ]
-    return torch.stack([torch.from_numpy(np.asarray(square).copy()) for square in squares]).permute(
-        0, 3, 1, 2
-    ) / 255
+    squares = [ImageOps.fit(scene, (224, 224), Image.Resampling.BICUBIC) for scene in _scenes()]
+    return (
+        torch.stack([torch.from_numpy(np.asarray(square).copy()) for square in squares]).permute(
+            0, 3, 1, 2
+        )
+        / 255
+    )
 
 
 @pytest.fixture(scope="session")

@@ -67,7 +67,7 @@ class CellAttention(nn.Module):
         *,
         hidden: int = 512,
         steps: int = 200,
-        rate: float = 1e-3,
+        rate: float = 1e-2,
         generator: Generator | None = None,
     ) -> CellAttention:
         """Train as the weights of a sum of cells from which the labels are told.

@@ -127,7 +127,7 @@ def ransac(
     corners = points[draws]
     # Three points in a line, or turned inside out by the map, tell nothing.
     solvable = corners.det().abs() > 1.0
-    maps = torch.linalg.lstsq(corners[solvable], others.double()[draws[solvable]]).solution
+    maps = torch.linalg.solve(corners[solvable], others.double()[draws[solvable]])
     maps = maps[maps[:, :2].det() > 0]
     if len(maps) == 0:
         return nothing

@@ -5,9 +5,12 @@ from __future__ import annotations
 from layerwise.search._correspond import Matches, correspond
 from layerwise.search._delf import Delf
 from layerwise.search._dense import dense
+from layerwise.search._fisher_vector import FisherVector
+from layerwise.search._fused_features import FusedFeatures
 from layerwise.search._gradient_features import GradientFeatures
 from layerwise.search._local import LocalFeatures, LocalIndex, Ranking, Verified
 from layerwise.search._logistic import Logistic
+from layerwise.search._mixture import Mixture
 from layerwise.search._nearest_mean import NearestMean
 from layerwise.search._neighbours import Found, Neighbours
 from layerwise.search._off_the_shelf import OffTheShelf
@@ -17,12 +20,15 @@ from layerwise.search._views import jitter, patches
 
 __all__ = [
     "Delf",
+    "FisherVector",
     "Found",
+    "FusedFeatures",
     "GradientFeatures",
     "LocalFeatures",
     "LocalIndex",
     "Logistic",
     "Matches",
+    "Mixture",
     "NearestMean",
     "Neighbours",
     "OffTheShelf",

@@ -15,6 +15,7 @@ from layerwise.search._nearest_mean import NearestMean
 from layerwise.search._neighbours import Found, Neighbours
 from layerwise.search._off_the_shelf import OffTheShelf
 from layerwise.search._patch_retrieval import PatchRetrieval
+from layerwise.search._propagate_masks import objects, propagate_masks
 from layerwise.search._self_supervised import OwnPatches, Uniform
 from layerwise.search._views import jitter, patches
 
@@ -40,5 +41,7 @@ __all__ = [
     "correspond",
     "dense",
     "jitter",
+    "objects",
     "patches",
+    "propagate_masks",
 ]

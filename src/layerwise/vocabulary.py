@@ -85,6 +85,14 @@ def _feature_map(generator: Generator) -> Tensor:
     return torch.rand(_SAMPLES, _WIDTH, _PLACES, _PLACES, generator=generator)
 
 
+def _masks(_: Generator) -> Tensor:
+    """A first object on the left of a first frame, and a second one on its right."""
+    import torch
+
+    left = (torch.arange(_PLACES) < _PLACES // 2).float().expand(_PLACES, _PLACES)
+    return torch.stack([left, 1 - left])[None]
+
+
 def _image(generator: Generator) -> Tensor:
     import torch
 
@@ -175,6 +183,7 @@ WORDS = (
         "language_model", "a causal language model, as `open` gives it", "Network", _language_model
     ),
     Word("layers", "features of several layers, by address", "{address: [n d]}", _layers),
+    Word("masks", "regions of pictures, one map for each object, from 0 to 1", "[m k h w]", _masks),
     Word("network", "a network, as `open` gives it", "Network", _network),
     Word("other", "the same samples read by another layer or network", "[n e]", _other),
     Word("queries", "rows that are looked up among `features`", "[m d]", _queries),

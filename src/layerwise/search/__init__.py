@@ -2,22 +2,48 @@
 
 from __future__ import annotations
 
+from layerwise.search._correspond import Matches, correspond
+from layerwise.search._delf import Delf
+from layerwise.search._dense import dense
 from layerwise.search._exploit import Exploit
+from layerwise.search._fisher_vector import FisherVector
+from layerwise.search._fused_features import FusedFeatures
+from layerwise.search._gradient_features import GradientFeatures
+from layerwise.search._local import LocalFeatures, LocalIndex, Ranking, Verified
 from layerwise.search._logistic import Logistic
+from layerwise.search._mixture import Mixture
 from layerwise.search._nearest_mean import NearestMean
 from layerwise.search._neighbours import Found, Neighbours
 from layerwise.search._off_the_shelf import OffTheShelf
 from layerwise.search._patch_retrieval import PatchRetrieval
+from layerwise.search._propagate_masks import objects, propagate_masks
+from layerwise.search._self_supervised import OwnPatches, Uniform
 from layerwise.search._views import jitter, patches
 
 __all__ = [
+    "Delf",
     "Exploit",
+    "FisherVector",
     "Found",
+    "FusedFeatures",
+    "GradientFeatures",
+    "LocalFeatures",
+    "LocalIndex",
     "Logistic",
+    "Matches",
+    "Mixture",
     "NearestMean",
     "Neighbours",
     "OffTheShelf",
+    "OwnPatches",
     "PatchRetrieval",
+    "Ranking",
+    "Uniform",
+    "Verified",
+    "correspond",
+    "dense",
     "jitter",
+    "objects",
     "patches",
+    "propagate_masks",
 ]

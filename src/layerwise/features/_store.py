@@ -22,6 +22,7 @@ from layerwise.features._lance import (
     Values,
     append_rows,
     compact,
+    delete_rows,
     make_dataset,
     open_dataset,
     recipe_of,
@@ -235,6 +236,32 @@ class Store:
             self._dataset = append_rows(self._dataset, table)
         rows.update(zip(keys, range(len(rows), len(rows) + len(keys)), strict=True))
 
+    def remove(self, keys: Sequence[str]) -> int:
+        """Delete rows; keys without a row are passed over, and may be appended again.
+
+        Args:
+            keys: of the rows, up to 10,000 of them in one commit.
+
+        Returns:
+            How many rows were deleted.
+
+        Raises:
+            LayerwiseError: the disk is full or the folder cannot be written.
+        """
+        found = list(dict.fromkeys(key for key in keys if key in self._places()))
+        with plain_errors(self.path):
+            delete_rows(self._dataset, found)
+        self._rows = None
+        return len(found)
+
+    def refresh(self) -> bool:
+        """Go on to what other processes have committed; whether there was anything."""
+        before = self._dataset.version
+        with plain_errors(self.path):
+            self._dataset.checkout_latest()
+        self._rows = self._rows if self._dataset.version == before else None
+        return self._dataset.version != before
+
     def describe(
         self, keys: Sequence[str], names: Sequence[str], targets: Mapping[str, Values]
     ) -> int:
@@ -277,8 +304,7 @@ class Store:
         """
         folder = self.path / PRIVATE
         with only_writer(self.path, folder / "lock"):
-            self._dataset.checkout_latest()
-            self._rows = None
+            self.refresh()
             yield folder
 
     def _column(self, column: Column | str) -> Column:

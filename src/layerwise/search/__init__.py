@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+from layerwise.search._average_precision import average_precision
+from layerwise.search._expand import expand
+from layerwise.search._faiss import Faiss
 from layerwise.search._logistic import Logistic
 from layerwise.search._nearest_mean import NearestMean
 from layerwise.search._neighbours import Found, Neighbours
 from layerwise.search._off_the_shelf import OffTheShelf
 from layerwise.search._patch_retrieval import PatchRetrieval
+from layerwise.search._rerank import Ranked, SuperGlobalSearch, rerank
+from layerwise.search._standard_scores import standard_scores
+from layerwise.search._super_global import scale_gem, super_global
+from layerwise.search._usearch import Usearch
 from layerwise.search._views import jitter, patches
 
 __all__ = [
+    "Faiss",
     "Found",
     "Logistic",
     "NearestMean",
     "Neighbours",
     "OffTheShelf",
     "PatchRetrieval",
+    "Ranked",
+    "SuperGlobalSearch",
+    "Usearch",
+    "average_precision",
+    "expand",
     "jitter",
     "patches",
+    "rerank",
+    "scale_gem",
+    "standard_scores",
+    "super_global",
 ]

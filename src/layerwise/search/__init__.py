@@ -5,6 +5,7 @@ from __future__ import annotations
 from layerwise.search._average_precision import average_precision
 from layerwise.search._expand import expand
 from layerwise.search._faiss import Faiss
+from layerwise.search._index import Hit, Index
 from layerwise.search._logistic import Logistic
 from layerwise.search._nearest_mean import NearestMean
 from layerwise.search._neighbours import Found, Neighbours
@@ -19,6 +20,8 @@ from layerwise.search._views import jitter, patches
 __all__ = [
     "Faiss",
     "Found",
+    "Hit",
+    "Index",
     "Logistic",
     "NearestMean",
     "Neighbours",

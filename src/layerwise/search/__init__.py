@@ -5,8 +5,9 @@ from __future__ import annotations
 from layerwise.search._average_precision import average_precision
 from layerwise.search._expand import expand
 from layerwise.search._faiss import Faiss
-from layerwise.search._index import Hit, Index
+from layerwise.search._index import Index
 from layerwise.search._logistic import Logistic
+from layerwise.search._memory import Hit
 from layerwise.search._nearest_mean import NearestMean
 from layerwise.search._neighbours import Found, Neighbours
 from layerwise.search._off_the_shelf import OffTheShelf

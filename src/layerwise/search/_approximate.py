@@ -1,9 +1,9 @@
 """Approximate search on disk, by Lance's own vector index, with the recall that was measured.
 
 Vectors are dealt to about sqrt(n) cells and kept in 8 bits a number (IVF_SQ); a query looks into
-its nearest `probes` cells and measures the best candidates again in full. `build` doubles the probes
-until the recall on stored vectors, which are looked up among all others, is what is wanted. Rows
-that are added later are searched one by one by Lance until the next `build`, deleted ones never
+its nearest `probes` cells and measures the best candidates again in full. `build` doubles the
+probes until the recall on stored vectors, looked up among all others, is what is wanted. Rows that
+are added later are searched one by one by Lance until the next `build`, deleted ones never
 come back: the answers stay right all the time.
 """
 

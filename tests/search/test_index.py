@@ -80,7 +80,9 @@ def test_hits_say_what_is_known(index: Index) -> None:
         assert (hits["k2"].name, hits["k2"].source) == ("k2.jpg", "birds")
         assert hits["k0"].score == pytest.approx(1.0, abs=1e-5)
     assert index.targets == ("class", "size")
-    index.add(keys[:1], ["renamed.jpg"], vectors[:1], targets={"class": ["owl"]}, source="other")
+    assert index.keys_of("birds") == set(keys)
+    assert index.add(keys[:1], ["again.jpg"], vectors[:1]) == 0
+    assert index.tell(keys[:1], ["renamed.jpg"], targets={"class": ["owl"]}, source="other") == 1
     hit = index.search(vectors[:1], count=1)[0][0]
     assert (hit.name, hit.source, hit.targets["class"]) == ("renamed.jpg", "other", "owl")
 

@@ -164,7 +164,7 @@ def relabel(dataset: lance.LanceDataset, labels: Mapping[str, Values]) -> int:
     return len(changed)
 
 
-def compact(dataset: lance.LanceDataset, row_bytes: int) -> None:
+def compact(dataset: lance.LanceDataset, row_bytes: int, spare: timedelta) -> None:
     """Join small files into large ones, then delete old versions and what no version needs."""
     dataset.optimize.compact_files(
         target_rows_per_fragment=max(1024, _FILE_BYTES // row_bytes),
@@ -172,7 +172,7 @@ def compact(dataset: lance.LanceDataset, row_bytes: int) -> None:
         compaction_mode="try_binary_copy",
         num_threads=1,
     )
-    dataset.cleanup_old_versions(older_than=timedelta(0), delete_unverified=True)
+    dataset.cleanup_old_versions(older_than=spare, delete_unverified=True)
 
 
 def rows_at_once(row_bytes: int) -> int:

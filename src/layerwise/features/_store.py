@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
@@ -280,16 +281,20 @@ class Store:
             labels = {"key": keys, "name": names, **_by_column(targets)}
             return relabel(self._dataset, labels)
 
-    def finish(self) -> None:
+    def finish(self, *, spare: timedelta = timedelta(0)) -> None:
         """Join small commits into large files and delete what no row needs any more.
 
         It may be interrupted and repeated at any moment, and must be called by the only writer.
+
+        Args:
+            spare: commits younger than this stay, for other processes that are reading them.
 
         Raises:
             LayerwiseError: the disk is full or the folder cannot be written.
         """
         with plain_errors(self.path):
-            compact(self._dataset, row_bytes=4 * sum(column.width for column in self.columns))
+            width = sum(column.width for column in self.columns)
+            compact(self._dataset, row_bytes=4 * width, spare=spare)
         self._rows = None
 
     @contextmanager

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from layerwise.search._average_precision import average_precision
+from layerwise.search._card import Card
+from layerwise.search._choose import Choice, Trial, choose
+from layerwise.search._descriptor import Descriptor
 from layerwise.search._expand import expand
 from layerwise.search._faiss import Faiss
 from layerwise.search._index import Index
+from layerwise.search._indexing import Described, Indexed, describe, index_samples
 from layerwise.search._logistic import Logistic
 from layerwise.search._memory import Hit
 from layerwise.search._nearest_mean import NearestMean
@@ -19,10 +23,15 @@ from layerwise.search._usearch import Usearch
 from layerwise.search._views import jitter, patches
 
 __all__ = [
+    "Card",
+    "Choice",
+    "Described",
+    "Descriptor",
     "Faiss",
     "Found",
     "Hit",
     "Index",
+    "Indexed",
     "Logistic",
     "NearestMean",
     "Neighbours",
@@ -30,9 +39,13 @@ __all__ = [
     "PatchRetrieval",
     "Ranked",
     "SuperGlobalSearch",
+    "Trial",
     "Usearch",
     "average_precision",
+    "choose",
+    "describe",
     "expand",
+    "index_samples",
     "jitter",
     "patches",
     "rerank",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import final
 
@@ -29,6 +30,8 @@ from layerwise.search._rerank import rerank
 
 ITEMS = "items.lance"
 _COMMIT = 8192
+_READING = timedelta(minutes=10)
+"""A search that began on a commit may go on reading it for so long."""
 
 
 @final
@@ -122,6 +125,33 @@ class Index:
         self._follow()
         return frozenset(self.store.keys())
 
+    def keys_of(self, source: str) -> frozenset[str]:
+        """Keys of the items that come from a source."""
+        self._follow()
+        if SOURCE not in self.store.targets:
+            return frozenset()
+        pairs = zip(self.store.keys(), self.store.values(SOURCE), strict=True)
+        return frozenset(key for key, origin in pairs if origin == source)
+
+    def tell(
+        self,
+        keys: Sequence[str],
+        names: Sequence[str],
+        *,
+        targets: Mapping[str, Values] | None = None,
+        source: str = "",
+    ) -> int:
+        """Bring up to date what is known of items; how many had changed. Arguments as in `add`.
+
+        Raises:
+            LayerwiseError: somebody else is writing, or the disk is full.
+        """
+        told = {**(targets or {}), SOURCE: [source] * len(keys)}
+        with self.store.writing():
+            changed = self.store.describe(keys, names, told)
+        self._memory = None
+        return changed
+
     def add(
         self,
         keys: Sequence[str],
@@ -131,7 +161,7 @@ class Index:
         targets: Mapping[str, Values] | None = None,
         source: str = "",
     ) -> int:
-        """Add items; what is known of items that are there already is brought up to date.
+        """Add items; of those that are there already nothing changes (see `tell`).
 
         Args:
             keys: `n` different keys, made from the items' content.
@@ -157,7 +187,7 @@ class Index:
         told = {**(targets or {}), SOURCE: [source] * len(keys)}
         unit = nn.functional.normalize(features.detach().cpu().float(), dim=1)
         with self.store.writing():
-            self.store.describe(keys, names, told)
+            self.store.describe([], [], {name: _some(values, []) for name, values in told.items()})
             there = set(self.store.keys())
             new = [row for row, key in enumerate(keys) if key not in there]
             for start in range(0, len(new), _COMMIT):
@@ -195,7 +225,7 @@ class Index:
             LayerwiseError: somebody else is writing, or the disk is full.
         """
         with self.store.writing():
-            self.store.finish()
+            self.store.finish(spare=_READING)
             if len(self.store) < self.exact_below:
                 return None
             built = build(self.store.path, self.store.columns[0].name, wanted=recall)
@@ -225,17 +255,6 @@ class Index:
         self._require_width(queries)
         require_finite(queries, "queries")
         unit = nn.functional.normalize(queries.detach().cpu().float(), dim=1)
-        try:
-            return self._search(unit, count, first, fit)
-        except LayerwiseError:
-            if not self._follow():
-                raise
-            # The writer has just tidied up what this search was reading: read the new files.
-            return self._search(unit, count, first, fit)
-
-    def _search(
-        self, unit: Tensor, count: int, first: int, fit: Fit
-    ) -> tuple[tuple[Hit, ...], ...]:
         items = len(self)
         if not 1 <= count <= items:
             reason = f"the index {str(self.path)!r} holds {items} items"

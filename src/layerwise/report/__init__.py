@@ -1,5 +1,7 @@
-"""The page that shows an atlas: it draws what was measured and computes nothing."""
+"""Pages that show an atlas or a search: they draw what was measured and compute nothing."""
 
+from layerwise.report._found import write_found
+from layerwise.report._gallery import Figure, Row, write_gallery
 from layerwise.report._write import write
 
-__all__ = ["write"]
+__all__ = ["Figure", "Row", "write", "write_found", "write_gallery"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from layerwise.search._asking import ask, cut, scales
 from layerwise.search._average_precision import average_precision
+from layerwise.search._behind import Behind
 from layerwise.search._card import Card
 from layerwise.search._choose import Choice, Trial, choose
 from layerwise.search._descriptor import Descriptor
@@ -23,6 +25,7 @@ from layerwise.search._usearch import Usearch
 from layerwise.search._views import jitter, patches
 
 __all__ = [
+    "Behind",
     "Card",
     "Choice",
     "Described",
@@ -41,8 +44,10 @@ __all__ = [
     "SuperGlobalSearch",
     "Trial",
     "Usearch",
+    "ask",
     "average_precision",
     "choose",
+    "cut",
     "describe",
     "expand",
     "index_samples",
@@ -50,6 +55,7 @@ __all__ = [
     "patches",
     "rerank",
     "scale_gem",
+    "scales",
     "standard_scores",
     "super_global",
 ]

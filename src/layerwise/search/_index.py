@@ -125,6 +125,21 @@ class Index:
         self._follow()
         return frozenset(self.store.keys())
 
+    def vectors(self, keys: Sequence[str]) -> Float[Tensor, "n d"]:
+        """Vectors of items, in the order wanted.
+
+        Raises:
+            LayerwiseError: a key is not there.
+        """
+        self._follow()
+        return self.store.load(self.store.columns[0], keys)
+
+    def keys_named(self, name: str) -> tuple[str, ...]:
+        """Keys of the items that people call by a name."""
+        self._follow()
+        pairs = zip(self.store.keys(), self.store.values("name"), strict=True)
+        return tuple(key for key, called in pairs if called == name)
+
     def keys_of(self, source: str) -> frozenset[str]:
         """Keys of the items that come from a source."""
         self._follow()

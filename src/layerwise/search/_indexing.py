@@ -19,7 +19,7 @@ from torch import Tensor
 
 from layerwise.data import Samples, SetAside
 from layerwise.errors import LayerwiseError
-from layerwise.features import Mean
+from layerwise.features import Mean, Store
 from layerwise.models import Network
 from layerwise.search._card import Card
 from layerwise.search._index import Index
@@ -43,7 +43,7 @@ class Indexed:
         known: samples that were in it already.
         removed: items that were taken out because the data no longer hold them.
         set_aside: samples that could not be read, with the reason.
-        approximate_recall: measured recall where the search is approximate.
+        recall: share of the true ten nearest that is found, where the search is approximate.
     """
 
     index: Index
@@ -52,7 +52,7 @@ class Indexed:
     known: int
     removed: int
     set_aside: tuple[SetAside, ...]
-    approximate_recall: float | None
+    recall: float | None
 
 
 @final
@@ -206,27 +206,36 @@ def _add(
     index: Index,
     progress: Progress | None,
 ) -> tuple[SetAside, ...]:
-    """Read samples and add their vectors."""
-    if len(samples) == 0:
+    """Add vectors of samples: what was read to choose the layers is not read again."""
+    known: set[str] = set()
+    for store in map(Store.open, sorted((index.path / CHOOSING).glob("*.lance"))):
+        if {column.name for column in store.columns} >= set(card.descriptor.names):
+            _add_stored(samples, store, card, index)
+            known |= set(store.keys())
+    left = samples.take([row for row, key in enumerate(samples.keys) if key not in known])
+    if len(left) == 0:
         return ()
     done = extract(
         network,
-        samples,
+        left,
         index.path / "reading.lance",
         layers=card.layers,
         poolings=card.poolings,
         progress=progress,
     )
-    there = set(done.store.keys())
+    _add_stored(left, done.store, card, index)
+    return done.set_aside
+
+
+def _add_stored(samples: Samples, store: Store, card: Card, index: Index) -> None:
+    there = set(store.keys())
     kept = [row for row, key in enumerate(samples.keys) if key in there]
     for start in range(0, len(kept), _AT_ONCE):
         part = samples.take(kept[start : start + _AT_ONCE])
-        rows = {name: done.store.load(name, part.keys) for name in card.descriptor.names}
-        targets = {name: done.store.values(name, part.keys) for name in samples.targets}
-        index.add(
-            part.keys, part.names, card.descriptor(rows), targets=targets, source=origin(samples)
-        )
-    return done.set_aside
+        rows = {name: store.load(name, part.keys) for name in card.descriptor.names}
+        told = {target.name: values_of(target) for target in part.targets.values()}
+        vectors = card.descriptor(rows)
+        index.add(part.keys, part.names, vectors, targets=told, source=origin(samples))
 
 
 def _read_columns(network: Network, layers: str) -> set[str]:

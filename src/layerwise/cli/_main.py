@@ -21,10 +21,12 @@ from layerwise.cli._atlas import survey
 from layerwise.cli._compare import compare
 from layerwise.cli._demo import demo
 from layerwise.cli._extract import extract
+from layerwise.cli._index import make_index
 from layerwise.cli._layers import list_layers
 from layerwise.cli._list import list_methods
 from layerwise.cli._networks import list_networks
 from layerwise.cli._output import note
+from layerwise.cli._search import find
 from layerwise.cli._threads import settle_threads
 from layerwise.errors import LayerwiseError
 
@@ -83,6 +85,8 @@ app.command("layers")(list_layers)
 app.command("atlas")(survey)
 app.command("compare")(compare)
 app.command("extract")(extract)
+app.command("index")(make_index)
+app.command("search")(find)
 app.command("list")(list_methods)
 app.command("demo")(demo)
 

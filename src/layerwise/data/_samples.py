@@ -62,7 +62,11 @@ class Target:
     def take(self, indices: Sequence[int]) -> Target:
         """The same target for some of the samples, in the order given."""
         groups = tuple(self.groups[i] for i in indices) if self.groups else None
-        return replace(self, values=self.values[torch.as_tensor(list(indices))], groups=groups)
+        return replace(
+            self,
+            values=self.values[torch.as_tensor(list(indices), dtype=torch.int64)],
+            groups=groups,
+        )
 
 
 @final

@@ -1,7 +1,19 @@
-"""The pages of an atlas and of a comparison: they draw what was measured and compute nothing."""
+"""Pages of an atlas, a comparison or a search: they draw what was measured and compute nothing."""
+
+from __future__ import annotations
 
 from layerwise.report._comparison import write_comparison
+from layerwise.report._found import write_found
+from layerwise.report._gallery import Figure, Row, write_gallery
 from layerwise.report._training import draw_training
 from layerwise.report._write import write
 
-__all__ = ["draw_training", "write", "write_comparison"]
+__all__ = [
+    "Figure",
+    "Row",
+    "draw_training",
+    "write",
+    "write_comparison",
+    "write_found",
+    "write_gallery",
+]

@@ -81,9 +81,9 @@ def render(template: str, scripts: Sequence[str], **context: Any) -> str:
     )
     return environment.get_template(template).render(
         style=style,
-        style_hash=_hash(style),
+        style_hash=policy_hash(style),
         script=script,
-        script_hash=_hash(script),
+        script_hash=policy_hash(script),
         **context,
     )
 
@@ -92,6 +92,6 @@ def _read(name: str) -> str:
     return (files("layerwise.report") / "page" / name).read_text(encoding="utf-8")
 
 
-def _hash(text: str) -> str:
+def policy_hash(text: str) -> str:
     """What the page's security policy knows an inline element by."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

@@ -6,13 +6,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from layerwise.explain import gradients
+from layerwise.explain import grad_cam, gradient_x_activation, gradients, integrated_gradients
 from layerwise.explain.laws import Attribution, check, check_restored
 from layerwise.models import Network
 
 ATTRIBUTIONS = [
     pytest.param(lambda *given: gradients(*given, layers=".:in").slopes[".:in[0]"], 0, id="input"),
     pytest.param(lambda *given: gradients(*given, layers="0").slopes["0"], 0, id="layer"),
+    pytest.param(lambda *given: grad_cam(*given, layers="2")["2"], 0, id="grad_cam"),
+    pytest.param(
+        lambda *given: gradient_x_activation(*given, layers="0")["0"], 0, id="gradient_x_activation"
+    ),
+    pytest.param(
+        lambda *given: integrated_gradients(*given, layers="0").parts["0"],
+        0,
+        id="integrated_gradients",
+    ),
 ]
 
 

@@ -55,7 +55,7 @@ def check(attribute: Attribution, *, margin: int = 0, seed: int = 0) -> None:
     scale = float(places.max())
     # Two forwards of other sizes may differ in the last bits.
     beyond = float(places[..., reach:].max())
-    assert beyond <= 1e-6 * scale, "an effect where the output cannot depend"
+    assert beyond <= 1e-4 * scale, "an effect where the output cannot depend"
     nothing = _network(seed)
     nn.init.zeros_(nothing.module.get_parameter("5.weight"))
     assert not bool(attribute(nothing, inputs, labels).any()), (

@@ -2,9 +2,10 @@
 
 The most important places are hidden first and the label's probability is followed: it should fall
 at once (deletion); shown first on a blank input, they should bring it back at once (insertion). The
-area under each curve depends on the network and the sample more than on the explanation, so the
-same is done with explanations drawn at random, of the same fineness and at the same cost. What
-counts is by how much an explanation is better than those.
+area under each curve depends on the network, the sample and how fine a map is more than on the
+explanation, so the same is done, at the same cost, with the explanation put in another place: its
+map rolled and mirrored at random, or a text's numbers shuffled. What counts is by how much an
+explanation is better than those; noise pixel by pixel would be no fair match for a smooth map.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Faithfulness:
     Args:
         deletion: area under the curve when the most important places go first; low is good.
         insertion: area under the curve when they come first; high is good.
-        random_deletion: the mean of the same for random explanations.
+        random_deletion: the mean of the same for the explanation in other places.
         random_insertion: likewise.
     """
 
@@ -83,10 +84,10 @@ def faithfulness(
         heat: the explanations, of any fineness.
         target: what was explained; the default is what the network returns.
         steps: parts in which the places go and come.
-        draws: random explanations to compare with; each costs as much as the given one.
+        draws: other places to compare with; each costs as much as the explanation's own.
         hide: how places are hidden.
         scale: makes comparable numbers of the target's columns.
-        generator: for the random explanations; the default is a fresh one.
+        generator: for the other places; the default is a fresh one.
 
     Raises:
         LayerwiseError: `steps` or `draws` below 1, a heat that does not belong to the inputs or is
@@ -112,9 +113,8 @@ def faithfulness(
     rows: list[Tensor] = []
     for i in range(n):
         sample, label = part(inputs, i, i + 1), labels[i : i + 1]
-        shape = (draws, *heat.shape[1:])
-        chance = torch.rand(shape, generator=generator).to(heat)
-        maps = fitted(torch.cat([heat[i : i + 1], chance]), inputs)
+        chance = [_elsewhere(heat[i], generator) for _ in range(draws)]
+        maps = fitted(torch.stack([heat[i], *chance]), inputs)
         curves = _curves(
             network, sample, label, maps, target=target, steps=steps, hide=hide, scale=scale
         )
@@ -143,6 +143,15 @@ def fitted(heat: Tensor, inputs: Inputs) -> Float[Tensor, "n 1 h w"] | Float[Ten
         f"a heat of shape {list(heat.shape)} does not fit inputs with "
         f"{' x '.join(map(str, places))} places; give [n 1 h w] for pictures, else [n t 1]"
     )
+
+
+def _elsewhere(heat: Tensor, generator: torch.Generator) -> Tensor:
+    """The same explanation in another place."""
+    if heat.ndim == 2:
+        return heat[torch.randperm(len(heat), generator=generator).to(heat.device)]
+    down, right = (int(torch.randint(side, (), generator=generator)) for side in heat.shape[1:])
+    turned = heat.roll((down, right), (1, 2))
+    return turned.flip(2) if bool(torch.rand((), generator=generator) < 0.5) else turned
 
 
 def _curves(

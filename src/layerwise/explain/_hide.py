@@ -28,6 +28,7 @@ class Hide(Protocol):
         self,
         network: Network,
         inputs: Inputs,
+        /,
         *,
         keep: Tensor | None = None,
         target: Target | None = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from layerwise.explain._at import At
 from layerwise.explain._blank import blank
+from layerwise.explain._compare import Judged, compare
 from layerwise.explain._deconvnet import deconvnet, guided_backpropagation
 from layerwise.explain._differentiable import differentiable
 from layerwise.explain._erasure import Erasure, erasure
@@ -23,6 +24,7 @@ from layerwise.explain._places import heat
 from layerwise.explain._randomisation import Randomisation, randomisation
 from layerwise.explain._regional_prediction_difference import regional_prediction_difference
 from layerwise.explain._target import Target
+from layerwise.explain._ways import Way, way, ways
 
 __all__ = [
     "At",
@@ -30,10 +32,13 @@ __all__ = [
     "Faithfulness",
     "Gradients",
     "IntegratedGradients",
+    "Judged",
     "Lexicon",
     "Randomisation",
     "Target",
+    "Way",
     "blank",
+    "compare",
     "covered",
     "deconvnet",
     "differentiable",
@@ -52,4 +57,6 @@ __all__ = [
     "occlusion",
     "randomisation",
     "regional_prediction_difference",
+    "way",
+    "ways",
 ]

@@ -38,17 +38,17 @@ from layerwise.models import Network
 )
 def layer_masking(
     network: Network,
-    image: Float[Tensor, "n 3 H W"],
+    image: Float[Tensor, "n c H W"],
     *,
     keep: Tensor | None = None,
     target: Target | None = None,
     at_once: int = 64,
-) -> Float[Tensor, "n c"]:
+) -> Float[Tensor, "n k"]:
     """Read a target off a network of convolutions that sees a part of its pictures.
 
     Args:
         network: the network, which is left as it was.
-        image: pictures as the network takes them.
+        image: pictures as the network takes them, of any number of channels.
         keep: 1 where a pixel is seen, else 0, `[n 1 H W]`; None shows everything.
         target: what is read; the default is what the network returns.
         at_once: pictures in one forward.

@@ -81,7 +81,7 @@ def randomisation(
     before = explain(network, inputs, labels)
     rows = []
     for share in sorted(shares):
-        mixed = _scrambled(network, share, seed)
+        mixed = scrambled(network, share=share, seed=seed)
         rows.append(rank_correlation(before, explain(mixed, inputs, labels)))
     return Randomisation(torch.tensor(sorted(shares), dtype=before.dtype), torch.stack(rows))
 
@@ -110,8 +110,14 @@ def _ranks(values: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
-def _scrambled(network: Network, share: float, seed: int) -> Network:
-    """The network with the weights of its last layers in another order."""
+def scrambled(network: Network, *, share: float = 1.0, seed: int = 0) -> Network:
+    """A copy of a network with the weights of its last layers in another order.
+
+    Args:
+        network: the network, which is left as it was.
+        share: part of its layers, counted from the last.
+        seed: of the order.
+    """
     position: dict[str, int] = {}
     for layer in network.layers:
         address = Address.parse(layer.name)

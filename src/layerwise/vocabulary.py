@@ -93,6 +93,12 @@ def _masks(_: Generator) -> Tensor:
     return torch.stack([left, 1 - left])[None]
 
 
+def _heat(generator: Generator) -> Tensor:
+    import torch
+
+    return torch.rand(_SAMPLES, 1, _PLACES, _PLACES, generator=generator)
+
+
 def _image(generator: Generator) -> Tensor:
     import torch
 
@@ -176,6 +182,9 @@ WORDS = (
         _feature_map,
     ),
     Word("features", "one row of numbers for each sample", "[n d]", _clouds),
+    Word(
+        "heat", "how much each place counts, as an explanation says", "[n 1 h w] or [n t 1]", _heat
+    ),
     Word("image", "pictures, as the network takes them", "[n 3 H W]", _image),
     Word("inputs", "a batch, as the network takes it", "[n ...]", _image),
     Word("labels", "class of each sample, counted from 0", "[n] int64", _labels),

@@ -1,13 +1,18 @@
-"""Looks inside a network: what layers, units and places contribute, and whether to believe it."""
+"""Looks inside a network: what a place, a unit or a layer contributes, and how sure that is."""
 
 from __future__ import annotations
 
 from layerwise.explain._deep_feature_factorization import DeepFeatureFactorization
+from layerwise.explain._gradients import Gradients, gradients
 from layerwise.explain._nonnegative import NonNegative
 from layerwise.explain._on_grid import on_grid
+from layerwise.explain._target import Target
 
 __all__ = [
     "DeepFeatureFactorization",
+    "Gradients",
     "NonNegative",
+    "Target",
+    "gradients",
     "on_grid",
 ]

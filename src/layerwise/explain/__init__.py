@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from layerwise.explain._concept_activation import ConceptActivation, ConceptScores
 from layerwise.explain._deep_feature_factorization import DeepFeatureFactorization
 from layerwise.explain._gradients import Gradients, gradients
+from layerwise.explain._invertible_concepts import ConceptExplanation, InvertibleConcepts
 from layerwise.explain._nonnegative import NonNegative
 from layerwise.explain._on_grid import on_grid
 from layerwise.explain._target import Target
 
 __all__ = [
+    "ConceptActivation",
+    "ConceptExplanation",
+    "ConceptScores",
     "DeepFeatureFactorization",
     "Gradients",
+    "InvertibleConcepts",
     "NonNegative",
     "Target",
     "gradients",

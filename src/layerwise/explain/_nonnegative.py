@@ -5,7 +5,8 @@ squares (Cichocki and Phan 2009): each column of S and each row of P in turn has
 so that the error never rises. The start is the NNDSVD of Boutsidis and Gallopoulos (2008) with its
 zeros filled, so that there is no randomness. Where the rows themselves go below zero, as between
 the blocks of a transformer, the parts may, too, and only the scores are held at zero (the semi-NMF
-of Ding et al. 2010). Parts have length 1, and the most used comes first.
+of Ding et al. 2010). Parts have length 1, and the most used comes first. All is computed in
+float64: there are many solutions, and rounding must not choose between them.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class NonNegative(nn.Module):
 
         Args:
             features: one row per sample or place.
-            count: parts, as far as there are rows and channels.
+            count: parts, as far as there are rows and channels; zero beyond the rows' rank.
             iterations: most rounds over all scores and parts.
             tolerance: a round that lowers the squared error by less than this part of it is the
                 last one.
@@ -70,12 +71,13 @@ class NonNegative(nn.Module):
                 f"{count} parts of {len(features)} rows; give at least 1 of each to take apart"
             )
         lowest = -torch.inf if bool((features < 0).any()) else 0.0
-        scores, parts = _start(features, min(count, *features.shape))
-        size = features.square().sum()
+        rows = features.double()
+        scores, parts = _start(rows, count)
+        size = rows.square().sum()
         error = size
         for _ in range(iterations):
-            _sweep(scores, features @ parts.T, parts @ parts.T)
-            overlap, product = scores.T @ scores, scores.T @ features
+            _sweep(scores, rows @ parts.T, parts @ parts.T)
+            overlap, product = scores.T @ scores, scores.T @ rows
             _sweep(parts.T, product.T, overlap, lowest=lowest)
             before, error = error, _error(size, overlap, product, parts)
             if before - error <= tolerance * before:
@@ -83,7 +85,10 @@ class NonNegative(nn.Module):
         lengths = parts.norm(dim=1)
         order = (scores.norm(dim=0) * lengths).argsort(descending=True, stable=True)
         relative = error.clamp(min=0) / size.clamp(min=torch.finfo(size.dtype).tiny)
-        return cls(nn.functional.normalize(parts, dim=1)[order], relative.sqrt())
+        parts = nn.functional.normalize(parts, dim=1)[order]
+        spare = min(count, *features.shape) - len(parts)
+        parts = nn.functional.pad(parts, (0, 0, 0, spare))
+        return cls(parts.to(features.dtype), relative.sqrt().to(features.dtype))
 
     def forward(
         self, features: Float[Tensor, "m d"], *, iterations: int = 500
@@ -131,9 +136,10 @@ def _leading(rows: Float[Tensor, "n d"], count: int) -> tuple[Tensor, Tensor, Te
     """Leading singular vectors and values, by the smaller of the two products."""
     tall = rows.shape[0] >= rows.shape[1]
     gram = rows.T @ rows if tall else rows @ rows.T
-    squares, vectors = torch.linalg.eigh(gram.double())
-    sizes = squares[-count:].flip(0).clamp(min=0).sqrt().to(rows.dtype)
-    known = vectors[:, -count:].flip(1).to(rows.dtype)
+    squares, vectors = torch.linalg.eigh(gram)
+    sizes = squares[-count:].flip(0).clamp(min=0).sqrt()
+    sizes = sizes[: max(1, int((sizes > 1e-6 * sizes[0]).sum()))]
+    known = vectors.flip(1)[:, : len(sizes)]
     other = nn.functional.normalize(rows @ known if tall else rows.T @ known, dim=0)
     return (other, sizes, known) if tall else (known, sizes, other)
 

@@ -1,11 +1,13 @@
-"""Attribution, concepts, lenses: looking inside a network, on its own inputs."""
+"""Looks inside a network: what a place, a unit or a layer contributes, and how sure that is."""
 
 from __future__ import annotations
 
 from layerwise.explain._at import At
 from layerwise.explain._blank import blank
 from layerwise.explain._compare import Judged, compare
+from layerwise.explain._concept_activation import ConceptActivation, ConceptScores
 from layerwise.explain._deconvnet import deconvnet, guided_backpropagation
+from layerwise.explain._deep_feature_factorization import DeepFeatureFactorization
 from layerwise.explain._differentiable import differentiable
 from layerwise.explain._erasure import Erasure, erasure
 from layerwise.explain._faithfulness import Faithfulness, faithfulness
@@ -16,12 +18,15 @@ from layerwise.explain._gradients import Gradients, gradients
 from layerwise.explain._hide import covered
 from layerwise.explain._input_slopes import input_slopes
 from layerwise.explain._integrated_gradients import IntegratedGradients, integrated_gradients
+from layerwise.explain._invertible_concepts import ConceptExplanation, InvertibleConcepts
 from layerwise.explain._layer_masking import layer_masking
 from layerwise.explain._lexicon import Lexicon
 from layerwise.explain._linear_parts import LinearParts
 from layerwise.explain._linear_shortcut import LinearShortcut
+from layerwise.explain._nonnegative import NonNegative
 from layerwise.explain._norm_x_logit import norm_x_logit
 from layerwise.explain._occlusion import occlusion
+from layerwise.explain._on_grid import on_grid
 from layerwise.explain._places import heat
 from layerwise.explain._randomisation import Randomisation, randomisation
 from layerwise.explain._regional_prediction_difference import regional_prediction_difference
@@ -30,14 +35,20 @@ from layerwise.explain._ways import Way, way, ways
 
 __all__ = [
     "At",
+    "ConceptActivation",
+    "ConceptExplanation",
+    "ConceptScores",
+    "DeepFeatureFactorization",
     "Erasure",
     "Faithfulness",
     "Gradients",
     "IntegratedGradients",
+    "InvertibleConcepts",
     "Judged",
     "Lexicon",
     "LinearParts",
     "LinearShortcut",
+    "NonNegative",
     "Randomisation",
     "Target",
     "Way",
@@ -59,6 +70,7 @@ __all__ = [
     "layer_masking",
     "norm_x_logit",
     "occlusion",
+    "on_grid",
     "randomisation",
     "regional_prediction_difference",
     "way",

@@ -95,7 +95,7 @@ def pixel_ascent(
     def objective(
         picture: Tensor, step: int, chance: torch.Generator
     ) -> tuple[Tensor, Tensor, Tensor]:
-        seen = _shifted(picture, views, shift, chance)
+        seen = shifted(picture, views, shift, chance)
         column = seen.new_empty(views, channels, 1, 1)
         scale = (colour * (2 * uniform(column, chance) - 1)).exp()
         seen = scale * seen + colour * (2 * uniform(column, chance) - 1)
@@ -126,7 +126,7 @@ def total_variation(picture: Float[Tensor, "c h w"]) -> Float[Tensor, ""]:
     return picture.diff(dim=1).square().sum() + picture.diff(dim=2).square().sum()
 
 
-def _shifted(
+def shifted(
     picture: Tensor, views: int, most: int, generator: torch.Generator
 ) -> Float[Tensor, "n c h w"]:
     """Copies, each moved by as much as chance has it; what leaves on one side comes in beyond."""

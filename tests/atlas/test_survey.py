@@ -93,7 +93,7 @@ def test_the_layer_that_holds_the_answer_is_chosen(found):
 def test_what_no_layer_holds_alone_is_read_from_two(found):
     """The size is known to the second layer only, the last number to the first only."""
     choice = next(choice for choice in found[1].choices if choice.target == "both")
-    assert choice.best.layer == "blocks.0 + blocks.1" or choice.best.pooling == "weighted"
+    assert choice.best.layer == "blocks.0 + blocks.1" or choice.best.pooling == "weighted-sum"
     assert choice.best.test > 0.95
     assert choice.gain_low > 0.1
     greedy = [s for s in found[1].scores if s.target == "both" and s.pooling == "greedy"]

@@ -86,7 +86,7 @@ def _combined(
         layers = {k[1]: x for k, x in features.items() if k[0] == network and k[2] == "mean"}
         if len(layers) < 2:
             continue
-        for way, join in (("greedy", _greedy), ("weighted", _weighted), ("ends", _ends)):
+        for way, join in (("greedy", _greedy), ("weighted-sum", _weighted), ("first-last", _ends)):
             joined = join(layers, target, split, seed)
             if joined is not None:
                 members, values = joined
@@ -164,4 +164,4 @@ def beside(one: ProbeTable[Key], other: ProbeTable[Key]) -> ProbeTable[Key]:
 
 
 def _in_words(members: Sequence[str], name: str) -> str:
-    return f"all {len(members)} layers" if name == "weighted" else " + ".join(members)
+    return f"all {len(members)} layers" if name == "weighted-sum" else " + ".join(members)

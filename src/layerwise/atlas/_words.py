@@ -15,11 +15,11 @@ _POOLED = {
     "max": "maximum over places",
     "gem": "generalised mean over places",
     "greedy": "means over places, joined one after another",
-    "weighted": "means over places, learned weighted sum",
-    "ends": "means over places, averaged and whitened",
+    "weighted-sum": "means over places, learned weighted sum",
+    "first-last": "means over places, averaged and whitened",
 }
 _POOLINGS = {"mean": "Mean", "first": "First", "last": "Last", "max": "Max", "gem": "GeM"}
-_JOINS = {"greedy": "Greedy", "weighted": "WeightedSum", "ends": "FirstLast"}
+_JOINS = {"greedy": "Greedy", "weighted-sum": "WeightedSum", "first-last": "FirstLast"}
 
 
 def words(choice: Choice, row: TargetRow, networks: int) -> str:

@@ -27,6 +27,7 @@ from layerwise.cli._list import list_methods
 from layerwise.cli._networks import list_networks
 from layerwise.cli._output import note
 from layerwise.cli._search import find
+from layerwise.cli._reader import embed, fit, predict
 from layerwise.cli._threads import settle_threads
 from layerwise.errors import LayerwiseError
 
@@ -87,6 +88,9 @@ app.command("compare")(compare)
 app.command("extract")(extract)
 app.command("index")(make_index)
 app.command("search")(find)
+app.command("fit")(fit)
+app.command("predict")(predict)
+app.command("embed")(embed)
 app.command("list")(list_methods)
 app.command("demo")(demo)
 

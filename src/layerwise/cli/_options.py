@@ -56,3 +56,13 @@ Html = Annotated[
     Path | None, typer.Option("--html", help="Also write a page with pictures to this file.")
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder that the result is written to.")]
+BatchSize = Annotated[
+    int | None,
+    typer.Option("--batch-size", min=1, help="Samples in a forward; without it, chosen."),
+]
+BudgetMs = Annotated[
+    float | None, typer.Option("--budget-ms", min=0, help="Most milliseconds for one sample alone.")
+]
+BudgetMb = Annotated[
+    float | None, typer.Option("--budget-mb", min=0, help="Most megabytes of parameters.")
+]

@@ -21,6 +21,7 @@ from layerwise.search._index import Index
 from layerwise.search._indexing import Described, Indexed, describe, index_samples
 from layerwise.search._local import LocalFeatures, LocalIndex, Ranking, Verified
 from layerwise.search._logistic import Logistic
+from layerwise.search._mahalanobis import Mahalanobis
 from layerwise.search._memory import Hit
 from layerwise.search._mixture import Mixture
 from layerwise.search._nearest_mean import NearestMean
@@ -54,6 +55,7 @@ __all__ = [
     "LocalFeatures",
     "LocalIndex",
     "Logistic",
+    "Mahalanobis",
     "Matches",
     "Mixture",
     "NearestMean",

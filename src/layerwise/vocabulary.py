@@ -17,7 +17,7 @@ from layerwise.errors import unknown
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from layerwise.models import Network
+    from layerwise import Network
 
 _SAMPLES, _CLASSES, _WIDTH, _PLACES, _SIDE, _WORDS = 36, 3, 6, 5, 8, 20
 

@@ -18,8 +18,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from layerwise.atlas import _provenance
-from layerwise.atlas._calibrate import calibration_error, conformal, temperature_of
 from layerwise.atlas._affine import Fusion, combined, require_several
+from layerwise.atlas._calibrate import calibration_error, conformal, temperature_of
 from layerwise.atlas._facts import Facts, Quality
 from layerwise.atlas._heads import Rows, maker
 from layerwise.atlas._reader import Progress, Reader

@@ -26,8 +26,8 @@ from layerwise.cli._layers import list_layers
 from layerwise.cli._list import list_methods
 from layerwise.cli._networks import list_networks
 from layerwise.cli._output import note
-from layerwise.cli._search import find
 from layerwise.cli._reader import embed, fit, predict
+from layerwise.cli._search import find
 from layerwise.cli._threads import settle_threads
 from layerwise.errors import LayerwiseError
 

@@ -20,10 +20,11 @@ from layerwise.features import Column, First, GeM, Last, Max, Mean
 from layerwise.measures import LinearReadout, bootstrap_mean, probe
 from layerwise.models import Network, randomised
 from layerwise.taps import pooling
+from layerwise.taps._channels_last import channels_last, channels_last_helps
 
 _SAMPLES = (128, 256)
 """At least and at most; between them an eighth of all, so that the control costs no more."""
-_BATCH = 16
+_BATCH = 8
 _FEWEST = 4
 _READOUT = LinearReadout()
 
@@ -50,7 +51,8 @@ def untrained(
         for layer in layers
     }
     with pooling(other, layers, poolings) as run:
-        parts = [run(inputs) for inputs in batches]
+        reorder = channels_last_helps(other, run)
+        parts = [run(channels_last(inputs) if reorder else inputs) for inputs in batches]
     return {
         (network.name, layer, way): torch.cat([part[layer, way] for part in parts]).cpu()
         for layer, way in parts[0]

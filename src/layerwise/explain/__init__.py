@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from layerwise.explain._account import Account, Said, Subject, account, sample_of, suited
 from layerwise.explain._at import At
 from layerwise.explain._blank import blank
 from layerwise.explain._compare import Judged, compare
@@ -27,6 +28,7 @@ from layerwise.explain._target import Target
 from layerwise.explain._ways import Way, way, ways
 
 __all__ = [
+    "Account",
     "At",
     "Erasure",
     "Faithfulness",
@@ -35,8 +37,11 @@ __all__ = [
     "Judged",
     "Lexicon",
     "Randomisation",
+    "Said",
+    "Subject",
     "Target",
     "Way",
+    "account",
     "blank",
     "compare",
     "covered",
@@ -57,6 +62,8 @@ __all__ = [
     "occlusion",
     "randomisation",
     "regional_prediction_difference",
+    "sample_of",
+    "suited",
     "way",
     "ways",
 ]

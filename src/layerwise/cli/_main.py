@@ -20,6 +20,7 @@ from layerwise.cli._allocator import keep_freed_memory
 from layerwise.cli._atlas import survey
 from layerwise.cli._compare import compare
 from layerwise.cli._demo import demo
+from layerwise.cli._explain import explain
 from layerwise.cli._extract import extract
 from layerwise.cli._index import make_index
 from layerwise.cli._layers import list_layers
@@ -91,6 +92,7 @@ app.command("search")(find)
 app.command("fit")(fit)
 app.command("predict")(predict)
 app.command("embed")(embed)
+app.command("explain")(explain)
 app.command("list")(list_methods)
 app.command("demo")(demo)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from layerwise.explain._account import Account, Said, Subject, account, sample_of, suited
 from layerwise.explain._at import At
 from layerwise.explain._blank import blank
 from layerwise.explain._compare import Judged, compare
@@ -46,6 +47,7 @@ from layerwise.explain._visualisation import Visualisation
 from layerwise.explain._ways import Way, way, ways
 
 __all__ = [
+    "Account",
     "At",
     "ConceptActivation",
     "ConceptExplanation",
@@ -69,10 +71,13 @@ __all__ = [
     "Randomisation",
     "Regions",
     "Rotation",
+    "Said",
     "Spectrum",
+    "Subject",
     "Target",
     "Visualisation",
     "Way",
+    "account",
     "blank",
     "compare",
     "covered",
@@ -102,6 +107,8 @@ __all__ = [
     "pixel_ascent",
     "randomisation",
     "regional_prediction_difference",
+    "sample_of",
+    "suited",
     "way",
     "ways",
 ]

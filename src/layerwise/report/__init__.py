@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from layerwise.report._comparison import write_comparison
+from layerwise.report._explanations import write_explanations
 from layerwise.report._found import write_found
 from layerwise.report._gallery import Figure, Row, write_gallery
 from layerwise.report._training import draw_training
@@ -14,6 +15,7 @@ __all__ = [
     "draw_training",
     "write",
     "write_comparison",
+    "write_explanations",
     "write_found",
     "write_gallery",
 ]

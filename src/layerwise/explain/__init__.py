@@ -11,6 +11,7 @@ from layerwise.explain._deconvnet import deconvnet, guided_backpropagation
 from layerwise.explain._deep_feature_factorization import DeepFeatureFactorization
 from layerwise.explain._differentiable import differentiable
 from layerwise.explain._erasure import Erasure, erasure
+from layerwise.explain._exemplars import Exemplars, exemplars
 from layerwise.explain._faithfulness import Faithfulness, faithfulness
 from layerwise.explain._feature_inverter import FeatureInverter
 from layerwise.explain._feature_reconstructor import FeatureReconstructor
@@ -42,6 +43,7 @@ from layerwise.explain._regional_prediction_difference import regional_predictio
 from layerwise.explain._rotation import Rotation
 from layerwise.explain._spectrum import Spectrum
 from layerwise.explain._target import Target
+from layerwise.explain._top_k_autoencoder import TopKAutoencoder
 from layerwise.explain._training import normalised_error
 from layerwise.explain._visualisation import Visualisation
 from layerwise.explain._ways import Way, way, ways
@@ -55,6 +57,7 @@ __all__ = [
     "DeepFeatureFactorization",
     "Edge",
     "Erasure",
+    "Exemplars",
     "Facets",
     "Faithfulness",
     "FeatureInverter",
@@ -75,6 +78,7 @@ __all__ = [
     "Spectrum",
     "Subject",
     "Target",
+    "TopKAutoencoder",
     "Visualisation",
     "Way",
     "account",
@@ -84,6 +88,7 @@ __all__ = [
     "deconvnet",
     "differentiable",
     "erasure",
+    "exemplars",
     "faithfulness",
     "flow_graph",
     "global_local_similarity",

@@ -139,9 +139,9 @@ def test_sums_are_known_late(smollm2: Network, claim: Callable[..., None]) -> No
     holds = all(a < b and b > 0.25 for a, b in zip(*thirds.values(), strict=True))
     claim(
         paper="P060",
-        says="Sums of two digits up to 4 with four worked examples and four options: SmolLM2-135M answers "
-        "more of them rightly at layers of its last third than of its first third, and there "
-        "better than chance (0.25), 3 draws of 16 questions",
+        says="Sums of two digits up to 4 with four worked examples and four options: SmolLM2-135M "
+        "answers more of them rightly at layers of its last third than of its first third, and "
+        "there better than chance (0.25), 3 draws of 16 questions",
         measured={f"{name} third": float(np.mean(values)) for name, values in thirds.items()},
         holds=holds,
     )

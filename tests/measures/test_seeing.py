@@ -156,6 +156,7 @@ def test_a_layer_of_single_pixels_finds_every_place_and_a_pooled_one_none() -> N
     assert sharp.grid == (4, 4)
     assert sharp.found == 1
     assert sharp.distance == 0
+    assert localisation(network, image, layer="0", side=2).grid == (2, 2)
     blurred = localisation(network, image, layer="1")
     assert blurred.found < 0.2
     one = cka(network.module[0](image)[:, :, 1, 2].detach(), image[:, :, 4:8, 8:12].flatten(1))

@@ -79,7 +79,9 @@ def language_of(network: Network, samples: Samples, seed: int) -> Language | Non
             effective_depth=use.effective_depth,
             exit_depth=_exit(cast),
             chance=answers.chance if answers else None,
-            rows=_rows(plain, cast, use, answers, cdnv=cdnv, groups=looked.owners),
+            rows=_rows(
+                network.name, plain, cast, use, answers=answers, cdnv=cdnv, groups=looked.owners
+            ),
             words="",
         )
     )
@@ -165,11 +167,12 @@ def _exit(lens: Lens) -> float | None:
 
 
 def _rows(
+    network: str,
     plain: Lens,
     cast: Lens,
     use: DepthUse,
-    answers: ChoiceProbe | None,
     *,
+    answers: ChoiceProbe | None,
     cdnv: Sequence[float | None],
     groups: Sequence[int],
 ) -> tuple[LanguageRow, ...]:
@@ -190,6 +193,7 @@ def _rows(
 
         found.append(
             LanguageRow(
+                network=network,
                 layer=name,
                 lens=float(lens.value[i]),
                 lens_low=float(lens.low[i]),

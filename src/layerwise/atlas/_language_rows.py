@@ -21,6 +21,7 @@ class LanguageRow:
     answers rightly. None where a number is not defined.
     """
 
+    network: str
     layer: str
     lens: float
     lens_low: float

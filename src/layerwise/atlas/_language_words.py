@@ -58,9 +58,11 @@ def _exit(found: Language) -> str:
 
 
 def _effective(found: Language) -> str:
+    count = found.effective_depth
+    first = "the first block" if count == 1 else f"the first {count} blocks"
     return (
-        f"Later tokens rest on the first {found.effective_depth} blocks: leaving out any block "
-        "after them disturbs what follows less than half as much as the most needed one does."
+        f"Later tokens rest on {first}: leaving out any block after that disturbs what follows "
+        "less than half as much as the most needed one does."
     )
 
 

@@ -3,7 +3,8 @@
 For every place of a layer and every patch of the input, CKA over many pictures: a layer that keeps
 places apart is most like the patch beneath each of them. Vision transformers with a class token
 keep that to the end, global average pooling lets it go. Ours: patches are shrunk to 8 x 8 pixels,
-so that the patch of any grid is a vector of the same length.
+so that the patch of any grid is a vector of the same length, and a large map is averaged to fewer
+places first, because the work grows with the square of their number.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class Localisation:
     no=(219,),
 )
 def localisation(
-    network: Network, image: Float[Tensor, "n 3 H W"], *, layer: str = "100%"
+    network: Network, image: Float[Tensor, "n 3 H W"], *, layer: str = "100%", side: int = 16
 ) -> Localisation:
     """Compare the places of one layer with the patches of the input.
 
@@ -72,6 +73,7 @@ def localisation(
         network: of pictures.
         image: at least 4, better 50 or more: over few pictures everything is alike by chance.
         layer: an address, or a pattern that picks one; the last block by default.
+        side: most rows and columns of places.
 
     Raises:
         LayerwiseError: too few pictures, no such layer or several, or one without places.
@@ -96,9 +98,14 @@ def localisation(
             f"the {places.shape[1]} places of layer {seen.name!r} are on no grid that is known; "
             "give a map or tokens, and pictures of the size of the network's example"
         )
-    patches = _patches(image, grid).to(places.dtype)
+    rows, columns = (min(side, length) for length in grid)
+    if (rows, columns) != tuple(grid):
+        maps = places.transpose(1, 2).unflatten(2, grid)
+        small = functional.adaptive_avg_pool2d(maps, (rows, columns))
+        places = small.flatten(2).transpose(1, 2)
+    patches = _patches(image, (rows, columns)).to(places.dtype)
     similarity = cka(list(places.unbind(1)), list(patches.unbind(1)))
-    return Localisation(seen.name, (grid[0], grid[1]), similarity)
+    return Localisation(seen.name, (rows, columns), similarity)
 
 
 def _patches(image: Float[Tensor, "n 3 H W"], grid: tuple[int, ...]) -> Float[Tensor, "n p k"]:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from layerwise.measures._attention_svm import (
+    AttentionSVM,
+    attention_svm,
+    nuclear_attention_svm,
+)
 from layerwise.measures._bootstrap import Interval, bootstrap_mean, bootstrap_r2, bootstrap_sums
 from layerwise.measures._cka import CKA, cka
 from layerwise.measures._covariance import Covariance
@@ -40,6 +45,7 @@ from layerwise.measures._view_matches import ViewMatches, match_views
 
 __all__ = [
     "CKA",
+    "AttentionSVM",
     "Awareness3D",
     "Covariance",
     "DepthScores",
@@ -65,6 +71,7 @@ __all__ = [
     "ViewMatches",
     "aligned",
     "amplified",
+    "attention_svm",
     "bootstrap_mean",
     "bootstrap_r2",
     "bootstrap_sums",
@@ -77,6 +84,7 @@ __all__ = [
     "match_views",
     "neural_collapse",
     "normal_scores",
+    "nuclear_attention_svm",
     "participation_ratio",
     "pictured",
     "probe",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from layerwise.measures._attention_distance import AttentionDistance, attention_distance
+from layerwise.measures._attention_svm import AttentionSVM, attention_svm, nuclear_attention_svm
 from layerwise.measures._bootstrap import Interval, bootstrap_mean, bootstrap_r2, bootstrap_sums
 from layerwise.measures._choice_probe import ChoiceProbe, choice_probe
 from layerwise.measures._cka import CKA, cka
@@ -53,6 +54,7 @@ __all__ = [
     "CKA",
     "Asked",
     "AttentionDistance",
+    "AttentionSVM",
     "Awareness3D",
     "ChoiceProbe",
     "Covariance",
@@ -89,6 +91,7 @@ __all__ = [
     "amplified",
     "arithmetic",
     "attention_distance",
+    "attention_svm",
     "bootstrap_mean",
     "bootstrap_r2",
     "bootstrap_sums",
@@ -109,6 +112,7 @@ __all__ = [
     "match_views",
     "neural_collapse",
     "normal_scores",
+    "nuclear_attention_svm",
     "participation_ratio",
     "pictured",
     "probe",

@@ -2,9 +2,9 @@
 
 The data of P131. The answer y is 1 or -1; both cues are y times their mean, plus Gaussian noise of
 variance 1 that they share in part. A cue's predictivity is how often its sign is the answer,
-Phi(mean); nothing is cut off, which would lower it. How available a cue is lies in how it is shown: by its size among the inputs
-(`amplified`), or in pictures (`pictured`), where the shortcut is the colour of the ground and the
-core cue the size of a disc at a random place.
+Phi(mean); nothing is cut off, which would lower it. How available a cue is lies in how it is shown:
+by its size among the inputs (`amplified`), or in pictures (`pictured`), where the shortcut is the
+colour of the ground and the core cue the size of a disc at a random place.
 
 A decision relies on a cue as far as it follows its sign over an even grid of both; the bias is how
 much more it relies on the shortcut than on the core cue, beyond what the best classifier does.

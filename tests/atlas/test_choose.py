@@ -83,6 +83,20 @@ def test_a_gap_of_more_than_a_standard_error_is_not_as_good():
     assert {layer for _, layer, _, _ in choice.indistinguishable} == {"early", "middle"}
 
 
+def test_a_combination_must_be_clearly_better_than_one_layer():
+    rates = {"early": (0.5, 0.5), "middle": (0.9, 0.9), "late": (0.91, 0.91)}
+    found = standing(rates)
+    joined = [("net", "late", "mean")]
+    options = {"milliseconds": COSTS, "last": {"net": "late"}, "combined": joined}
+
+    def best(standing) -> str:
+        generator = torch.Generator().manual_seed(0)
+        return choose(standing, generator=generator, **options).best.layer
+
+    assert best(found) == "middle"
+    assert best(standing({**rates, "late": (0.97, 0.97)})) == "late"
+
+
 def test_test_refutes_a_cheap_layer_that_validation_could_not_tell():
     choice = chosen(standing({"early": (0.9, 0.6), "middle": (0.9, 0.9), "late": (0.5, 0.5)}))
     assert choice.cheapest == choice.best

@@ -12,7 +12,7 @@ over the same samples.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -22,13 +22,11 @@ from torch import Tensor
 
 from layerwise.atlas._atlas import Choice, Score
 from layerwise.data import Target
-from layerwise.measures import Marks, ProbeTable, Reading
+from layerwise.measures import Interval, Marks, ProbeTable, Reading
 
 Key = tuple[str, str, str]
 """Network, layer and pooling."""
 
-_ERRORS = 3.92
-"""Standard errors between the ends of a 95 % interval."""
 _FEW = 8
 _WIDE = 0.25
 
@@ -106,25 +104,34 @@ def choose(
     milliseconds: Mapping[tuple[str, str], float],
     last: Mapping[str, str],
     generator: torch.Generator,
+    combined: Collection[Key] = (),
 ) -> Choice:
     """Choose on validation, report on test.
+
+    Several layers joined are chosen only where they score more than a standard error higher than
+    the best single layer.
 
     Args:
         standing: the readings.
         milliseconds: cost of a network's layer per sample.
         last: last layer of each network.
         generator: draws the resamples.
+        combined: what is no single layer.
     """
     validation = standing.validation.scores
     tops = _top_of_each_layer(standing.readings, validation)
-    best = max(tops.values(), key=lambda i: float(validation[i]))
+    order = sorted(tops.values(), key=lambda i: -float(validation[i]))
+    single = next(i for i in order if standing.readings[i].layer not in combined)
+    over = standing.validation.lead(order[0], groups=standing.chosen_by, generator=generator)
+    clear = float(over.value[single]) > float(_error(over)[single])
+    best = order[0] if clear else single
     network = standing.readings[best].layer[0]
     end = tops[network, last[network]]
     lead = standing.validation.lead(best, groups=standing.chosen_by, generator=generator)
     # Where nothing varies there is no interval, and nothing to tell two layers apart by.
     level = {at: i for at, i in tops.items() if i == best or not float(lead.low[i]) > 0}
     gain = standing.test.lead(best, groups=standing.tested_by, generator=generator)
-    error = (lead.high - lead.low) / _ERRORS
+    error = _error(lead)
     near = {at: i for at, i in level.items() if i == best or float(lead.value[i]) <= error[i]}
     cheapest = near[min(near, key=lambda at: milliseconds[at])]
     if float(gain.low[cheapest]) > 0:
@@ -148,6 +155,11 @@ def choose(
         words="",
         code="",
     )
+
+
+def _error(gap: Interval) -> Float[Tensor, " m"]:
+    """Standard errors of gaps, from the width of their 95 % intervals."""
+    return (gap.high - gap.low) / 3.92
 
 
 def _joined(parts: Sequence[Marks]) -> Marks:

@@ -237,6 +237,7 @@ def _judge(
             milliseconds=costs,
             last={layer.network: layer.layer for layer in read},
             generator=generator,
+            combined=[each.key for each in joined[0]],
         )
         checks = controls(
             target,

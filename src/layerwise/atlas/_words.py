@@ -40,9 +40,10 @@ def words(choice: Choice, row: TargetRow, networks: int) -> str:
             + ("." if sure else ", which these data cannot tell from none.")
         )
     if (cheapest.network, cheapest.layer) != (best.network, best.layer):
+        saved = f" and takes {choice.saved:.0%} less time" if choice.saved >= 0.005 else ""
         sentences.append(
             f"{cheapest.layer}{_of(cheapest, networks)} ({cheapest.test:.3f}) is as good as "
-            f"far as these data can tell and takes {100 * choice.saved:.0f} % less time."
+            f"far as these data can tell{saved.replace('%', ' %')}."
         )
     if not choice.enough:
         sentences.append(

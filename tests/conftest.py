@@ -70,6 +70,32 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture(scope="session")
+def smollm2() -> Any:
+    """SmolLM2-135M, opened once for all tests that only read it."""
+    import layerwise
+
+    return layerwise.open("smollm2-135m")
+
+
+@pytest.fixture(scope="session")
+def prose(smollm2: Any) -> torch.Tensor:
+    """Texts of Python's library in SmolLM2's tokens, `[64 48]`, cut to one length."""
+    import layerwise
+
+    texts = layerwise.data.open("stdlib")
+    orders = texts.targets["order"]
+    kept = [i for i in range(len(texts)) if orders.classes[int(orders.values[i])] == "kept"]
+    found = []
+    for row in kept:
+        ids = smollm2.prepare(texts.load(row))["input_ids"]
+        if len(ids) >= 48:
+            found.append(ids[:48])
+        if len(found) == 64:
+            break
+    return torch.stack(found)
+
+
 @pytest.fixture
 def claim(request: pytest.FixtureRequest) -> Callable[..., None]:
     """Record what a claim's test measured; the test itself asserts what holds."""

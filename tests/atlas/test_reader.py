@@ -12,8 +12,8 @@ from torch import Tensor, nn
 import layerwise
 from layerwise import atlas, data
 from layerwise.atlas import fit_reader, load_reader, save_reader
-from layerwise.atlas._calibrate import calibration_error, conformal, temperature_of
 from layerwise.atlas._affine import combined, fusion_named
+from layerwise.atlas._calibrate import calibration_error, conformal, temperature_of
 from layerwise.errors import LayerwiseError
 from layerwise.features import Mean
 from layerwise.fuse import FirstLast, Greedy, WeightedSum

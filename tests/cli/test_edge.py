@@ -73,7 +73,7 @@ def test_an_unforeseen_error_is_not_hidden() -> None:
         raise IsADirectoryError(errno.EISDIR, "is a directory", "x")
 
 
-@pytest.mark.parametrize("command", ["networks", "layers", "atlas", "extract", "list", "demo"])
+@pytest.mark.parametrize("command", sorted(typer.main.get_command(app).commands))
 def test_every_command_explains_itself(command: str) -> None:
     done = CliRunner().invoke(app, [command, "--help"])
     assert done.exit_code == 0

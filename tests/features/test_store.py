@@ -401,3 +401,32 @@ def test_write_whole_leaves_the_old_text_when_it_fails(tmp_path):
     assert path.read_text() == "old"
     write_whole(path, "new")
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("plan.json", "new")]
+
+
+def test_a_removed_row_is_gone_and_may_come_again(store):
+    keys, names, features = rows(6)
+    keys[2] = "it's"
+    store.append(keys, names, features)
+    store.describe(keys, names, {"kind": list("abcdef")})
+    assert store.remove(["it's", "k4", "k4", "nobody"]) == 2
+    assert store.keys() == ("k0", "k1", "k3", "k5")
+    assert torch.equal(store.load(MEAN), features[MEAN][[0, 1, 3, 5]])
+    assert torch.equal(store.load(MEAN, ["k5", "k0"]), features[MEAN][[5, 0]])
+    assert store.values("kind") == ("a", "b", "d", "f")
+    store.append(["k4"], ["again"], {c: x[4:5] for c, x in features.items()}, {"kind": ["z"]})
+    assert store.describe(["k4", "k5"], ["four", "five"], {"kind": ["e", "f"]}) == 2
+    store.finish()
+    for each in (store, Store.open(store.path)):
+        assert each.keys() == ("k0", "k1", "k3", "k5", "k4")
+        assert torch.equal(each.load(MEAN), features[MEAN][[0, 1, 3, 5, 4]])
+        assert each.values("name")[3:] == ("five", "four")
+        assert each.values("kind") == ("a", "b", "d", "f", "e")
+
+
+def test_a_reader_goes_on_to_what_others_have_committed(store):
+    reader = Store.open(store.path)
+    assert not reader.refresh()
+    store.append(*rows(3))
+    assert len(reader) == 0
+    assert reader.refresh()
+    assert reader.keys() == store.keys()

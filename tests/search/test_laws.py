@@ -7,7 +7,16 @@ import torch
 from torch import Tensor
 
 from layerwise.errors import LayerwiseError
-from layerwise.search import Logistic, NearestMean, Neighbours, OffTheShelf, PatchRetrieval
+from layerwise.search import (
+    Exploit,
+    Faiss,
+    Logistic,
+    NearestMean,
+    Neighbours,
+    OffTheShelf,
+    PatchRetrieval,
+    Usearch,
+)
 from layerwise.search.laws import Classifier, check, check_index
 
 
@@ -23,14 +32,17 @@ class Nearest:
         return self.index(features, count=5).classify(self.labels, counts=(1, 5))
 
 
-@pytest.mark.parametrize("fit", [Logistic.fit, NearestMean.fit, OffTheShelf.fit, Nearest])
+@pytest.mark.parametrize(
+    "fit", [Exploit.fit, Logistic.fit, NearestMean.fit, OffTheShelf.fit, Nearest]
+)
 def test_classifiers_keep_the_laws(fit) -> None:
     check(fit)
 
 
 @pytest.mark.parametrize("cosine", [True, False])
-def test_neighbours_keep_the_laws(cosine: bool) -> None:
-    check_index(lambda stored, asked: Neighbours.fit(stored, cosine=cosine)(asked).rows[:, 0])
+@pytest.mark.parametrize("index", [Neighbours, Usearch, Faiss])
+def test_neighbours_keep_the_laws(index: type[Neighbours | Usearch | Faiss], cosine: bool) -> None:
+    check_index(lambda stored, asked: index.fit(stored, cosine=cosine)(asked).rows[:, 0])
 
 
 def test_patches_keep_the_laws() -> None:

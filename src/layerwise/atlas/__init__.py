@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from layerwise.atlas._atlas import Atlas
+from layerwise.atlas._compare import compare
+from layerwise.atlas._comparison import Comparison
 from layerwise.atlas._files import load, save
 from layerwise.atlas._fit import fit_reader
 from layerwise.atlas._predictions import Predictions
@@ -12,8 +14,10 @@ from layerwise.atlas._survey import survey
 
 __all__ = [
     "Atlas",
+    "Comparison",
     "Predictions",
     "Reader",
+    "compare",
     "fit_reader",
     "load",
     "load_reader",

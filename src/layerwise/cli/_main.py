@@ -18,13 +18,17 @@ from typer.core import TyperGroup
 import layerwise
 from layerwise.cli._allocator import keep_freed_memory
 from layerwise.cli._atlas import survey
+from layerwise.cli._compare import compare
 from layerwise.cli._demo import demo
+from layerwise.cli._explain import explain
 from layerwise.cli._extract import extract
+from layerwise.cli._index import make_index
 from layerwise.cli._layers import list_layers
 from layerwise.cli._list import list_methods
 from layerwise.cli._networks import list_networks
 from layerwise.cli._output import note
 from layerwise.cli._reader import embed, fit, predict
+from layerwise.cli._search import find
 from layerwise.cli._threads import settle_threads
 from layerwise.errors import LayerwiseError
 
@@ -81,10 +85,14 @@ app = typer.Typer(
 app.command("networks")(list_networks)
 app.command("layers")(list_layers)
 app.command("atlas")(survey)
+app.command("compare")(compare)
 app.command("extract")(extract)
+app.command("index")(make_index)
+app.command("search")(find)
 app.command("fit")(fit)
 app.command("predict")(predict)
 app.command("embed")(embed)
+app.command("explain")(explain)
 app.command("list")(list_methods)
 app.command("demo")(demo)
 

@@ -23,7 +23,12 @@ Targets = Annotated[
     list[str] | None, typer.Option("--target", "-t", help="What to read off; may be repeated.")
 ]
 Layers = Annotated[
-    str, typer.Option("--layers", "-l", help="Address or pattern: `blocks`, `all`, `blocks[3:9]`.")
+    str,
+    typer.Option(
+        "--layers",
+        "-l",
+        help="Address or pattern: `blocks`, `all`, `blocks[3:9]`; `auto` where one is chosen.",
+    ),
 ]
 PathColumn = Annotated[
     str | None, typer.Option("--path-column", help="Column of a table that holds paths.")
@@ -44,6 +49,11 @@ Limit = Annotated[
 ]
 Json = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON; notes go to standard error.")
+]
+IndexFolder = Annotated[Path, typer.Argument(help="Folder that `layerwise index` has made.")]
+Count = Annotated[int, typer.Option("--k", "-k", min=1, help="How many items to find.")]
+Html = Annotated[
+    Path | None, typer.Option("--html", help="Also write a page with pictures to this file.")
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder that the result is written to.")]
 BatchSize = Annotated[

@@ -63,7 +63,9 @@ class Target:
         """The same target for some of the samples, in the order given."""
         groups = tuple(self.groups[i] for i in indices) if self.groups else None
         return replace(
-            self, values=self.values[torch.tensor(indices, dtype=torch.int64)], groups=groups
+            self,
+            values=self.values[torch.as_tensor(list(indices), dtype=torch.int64)],
+            groups=groups,
         )
 
 

@@ -1,7 +1,7 @@
 """The Lance side of a feature store: datasets, tables and commits, each in one place.
 
-A dataset carries the recipe in its schema's metadata. Features are appended and never changed;
-names and targets are rewritten in one commit that leaves the files of the features alone.
+A dataset carries the recipe in its schema's metadata. Features are appended or deleted and never
+changed; names and targets are rewritten in one commit that leaves the files of the features alone.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ _FORMAT = 1
 _LEFT_OVERS = {PRIVATE, "data", "_transactions", "_versions"}
 _FILE_BYTES = 256 << 20
 _BATCH_BYTES = 16 << 20
+_DELETED_AT_ONCE = 10_000
 
 
 def open_dataset(folder: Path) -> lance.LanceDataset | None:
@@ -128,6 +129,13 @@ def append_rows(dataset: lance.LanceDataset, table: pa.Table) -> lance.LanceData
     return lance.write_dataset(table, dataset, mode="append")
 
 
+def delete_rows(dataset: lance.LanceDataset, keys: Sequence[str]) -> None:
+    """Delete the rows of some keys, `_DELETED_AT_ONCE` of them in a commit."""
+    for start in range(0, len(keys), _DELETED_AT_ONCE):
+        part = (key.replace("'", "''") for key in keys[start : start + _DELETED_AT_ONCE])
+        dataset.delete("key IN ('" + "', '".join(part) + "')")
+
+
 def relabel(dataset: lance.LanceDataset, labels: Mapping[str, Values]) -> int:
     """Bring names and targets of the given keys up to date; the number of rows that changed.
 
@@ -156,7 +164,7 @@ def relabel(dataset: lance.LanceDataset, labels: Mapping[str, Values]) -> int:
     return len(changed)
 
 
-def compact(dataset: lance.LanceDataset, row_bytes: int) -> None:
+def compact(dataset: lance.LanceDataset, row_bytes: int, spare: timedelta) -> None:
     """Join small files into large ones, then delete old versions and what no version needs."""
     dataset.optimize.compact_files(
         target_rows_per_fragment=max(1024, _FILE_BYTES // row_bytes),
@@ -164,7 +172,7 @@ def compact(dataset: lance.LanceDataset, row_bytes: int) -> None:
         compaction_mode="try_binary_copy",
         num_threads=1,
     )
-    dataset.cleanup_old_versions(older_than=timedelta(0), delete_unverified=True)
+    dataset.cleanup_old_versions(older_than=spare, delete_unverified=True)
 
 
 def rows_at_once(row_bytes: int) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
@@ -22,6 +23,7 @@ from layerwise.features._lance import (
     Values,
     append_rows,
     compact,
+    delete_rows,
     make_dataset,
     open_dataset,
     recipe_of,
@@ -235,6 +237,32 @@ class Store:
             self._dataset = append_rows(self._dataset, table)
         rows.update(zip(keys, range(len(rows), len(rows) + len(keys)), strict=True))
 
+    def remove(self, keys: Sequence[str]) -> int:
+        """Delete rows; keys without a row are passed over, and may be appended again.
+
+        Args:
+            keys: of the rows, up to 10,000 of them in one commit.
+
+        Returns:
+            How many rows were deleted.
+
+        Raises:
+            LayerwiseError: the disk is full or the folder cannot be written.
+        """
+        found = list(dict.fromkeys(key for key in keys if key in self._places()))
+        with plain_errors(self.path):
+            delete_rows(self._dataset, found)
+        self._rows = None
+        return len(found)
+
+    def refresh(self) -> bool:
+        """Go on to what other processes have committed; whether there was anything."""
+        before = self._dataset.version
+        with plain_errors(self.path):
+            self._dataset.checkout_latest()
+        self._rows = self._rows if self._dataset.version == before else None
+        return self._dataset.version != before
+
     def describe(
         self, keys: Sequence[str], names: Sequence[str], targets: Mapping[str, Values]
     ) -> int:
@@ -253,16 +281,20 @@ class Store:
             labels = {"key": keys, "name": names, **_by_column(targets)}
             return relabel(self._dataset, labels)
 
-    def finish(self) -> None:
+    def finish(self, *, spare: timedelta = timedelta(0)) -> None:
         """Join small commits into large files and delete what no row needs any more.
 
         It may be interrupted and repeated at any moment, and must be called by the only writer.
+
+        Args:
+            spare: commits younger than this stay, for other processes that are reading them.
 
         Raises:
             LayerwiseError: the disk is full or the folder cannot be written.
         """
         with plain_errors(self.path):
-            compact(self._dataset, row_bytes=4 * sum(column.width for column in self.columns))
+            width = sum(column.width for column in self.columns)
+            compact(self._dataset, row_bytes=4 * width, spare=spare)
         self._rows = None
 
     @contextmanager
@@ -277,8 +309,7 @@ class Store:
         """
         folder = self.path / PRIVATE
         with only_writer(self.path, folder / "lock"):
-            self._dataset.checkout_latest()
-            self._rows = None
+            self.refresh()
             yield folder
 
     def _column(self, column: Column | str) -> Column:

@@ -10,7 +10,7 @@ samples: they are widened by Student's quantile and sqrt(n / (n - 1)), as Hester
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import final
@@ -74,6 +74,38 @@ def bootstrap_mean(
     columns = _columns(scores) if other is None else _columns(scores) - _columns(other)
     sums, units = _draw(columns, groups, repeats, generator)
     return _interval(sums[:, 1:] / sums[:, :1], units, level, scores.shape[1:])
+
+
+def bootstrap_sums(
+    columns: Float[Tensor, "n k"],
+    score: Callable[[Float[Tensor, "r k"]], Float[Tensor, r * m]],
+    *,
+    groups: Sequence[Hashable] | Int[Tensor, " n"] | None = None,
+    level: float = 0.95,
+    repeats: int = 2000,
+    generator: torch.Generator | None = None,
+) -> Interval:
+    """Interval of any score that is a function of sums over the samples, such as a ratio of two.
+
+    Args:
+        columns: what is summed up, for each sample.
+        score: of several draws at once, from the sums of each.
+        groups: names; samples of one group are drawn together.
+        level: share of such intervals that hold the true score.
+        repeats: number of draws.
+        generator: for the draws; without it, one of seed 0.
+
+    Raises:
+        LayerwiseError: fewer than 2 samples or groups, NaN, a level not between 0 and 1.
+
+    Example:
+        >>> columns = torch.tensor([[1.0, 2.0], [3.0, 6.0]]).repeat(20, 1)
+        >>> bootstrap_sums(columns, lambda sums: sums[:, 0] / sums[:, 1]).high.item()
+        0.5
+    """
+    sums, units = _draw(_columns(columns), groups, repeats, generator)
+    scores = score(sums[:, 1:])
+    return _interval(scores, units, level, scores.shape[1:])
 
 
 def bootstrap_r2(
@@ -178,14 +210,14 @@ def _interval(draws: Tensor, units: int, level: float, shape: torch.Size) -> Int
     """Widened percentiles of all rows but the first, which is the score over all samples."""
     if not 0 < level < 1:
         raise LayerwiseError(f"level={level}, expected a share between 0 and 1")
-    wide = _student((1 + level) / 2, units - 1) * math.sqrt(units / (units - 1))
+    wide = student((1 + level) / 2, units - 1) * math.sqrt(units / (units - 1))
     tail = NormalDist().cdf(-wide)
     ends = torch.tensor([tail, 1 - tail], dtype=draws.dtype, device=draws.device)
     low, high = draws[1:].nanquantile(ends, dim=0)
     return Interval(draws[0].reshape(shape), low.reshape(shape), high.reshape(shape))
 
 
-def _student(probability: float, freedom: int) -> float:
+def student(probability: float, freedom: int) -> float:
     """Quantile of Student's distribution (Abramowitz and Stegun 1964, 26.7.5)."""
     z = NormalDist().inv_cdf(probability)
     terms = (

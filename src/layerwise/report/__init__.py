@@ -1,5 +1,21 @@
-"""The page that shows an atlas: it draws what was measured and computes nothing."""
+"""Pages of an atlas, a comparison or a search: they draw what was measured and compute nothing."""
 
+from __future__ import annotations
+
+from layerwise.report._comparison import write_comparison
+from layerwise.report._explanations import write_explanations
+from layerwise.report._found import write_found
+from layerwise.report._gallery import Figure, Row, write_gallery
+from layerwise.report._training import draw_training
 from layerwise.report._write import write
 
-__all__ = ["write"]
+__all__ = [
+    "Figure",
+    "Row",
+    "draw_training",
+    "write",
+    "write_comparison",
+    "write_explanations",
+    "write_found",
+    "write_gallery",
+]

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from layerwise.errors import LayerwiseError
 from layerwise.features._finite import require_finite
+from layerwise.search._measured import measured
 
 _SPARE = 8
 """More rows than asked for are measured again, in case the product's rounding misplaced some."""
@@ -154,7 +155,5 @@ class Neighbours(nn.Module):
         # The query's own square is the same for all rows and is left out.
         squares = self.gallery.square().sum(1) - 2 * queries @ self.gallery.T
         spare = min(count + _SPARE, len(self.gallery))
-        rows = squares.topk(spare, largest=False).indices.sort(1).values
-        distances = (queries.unsqueeze(1) - self.gallery[rows]).square().sum(2).sqrt()
-        order = distances.sort(dim=1, stable=True)
-        return order.values[:, :count], rows.gather(1, order.indices)[:, :count]
+        rows = squares.topk(spare, largest=False).indices
+        return measured(queries, self.gallery, rows, count)

@@ -130,7 +130,7 @@ def extract(
     size = batch_size or _usual_batch_size(network)
     choice = wanted(network, layers, poolings)
     opened = Store.open(store, _recipe(network, samples, choice, dtype, size))
-    labels = {target.name: _values(target) for target in samples.targets.values()}
+    labels = {target.name: values_of(target) for target in samples.targets.values()}
     set_aside: dict[str, str] = {}
     truncated: list[str] = []
     with opened.writing() as folder:
@@ -249,7 +249,8 @@ def _usual_batch_size(network: Network) -> int:
     return 64
 
 
-def _values(target: Target) -> Values:
+def values_of(target: Target) -> Values:
+    """A target as a store takes it: numbers, or words with None where missing."""
     if target.kind == "number":
         return target.values
     return [target.classes[value] if value >= 0 else None for value in target.values.tolist()]

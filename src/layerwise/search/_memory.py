@@ -1,0 +1,86 @@
+"""What a search finds, and all items of an index's newest commit in memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import final
+
+from jaxtyping import Float
+from torch import Tensor
+
+from layerwise.features import Store
+from layerwise.features._lance import Values
+from layerwise.search._neighbours import Found
+
+SOURCE = "@source"
+"""Name of the target that says where an item comes from; no data can have a target of this name."""
+
+Fit = Callable[[Tensor], Callable[..., Found]]
+"""Makes an index in memory: `Neighbours.fit`, `Usearch.fit` or `Faiss.fit`."""
+
+
+@final
+@dataclass(frozen=True)
+class Hit:
+    """An item that was found.
+
+    Args:
+        key: made from the item's content.
+        name: what people call it.
+        source: where it comes from.
+        score: cosine with the query, or what the reranking makes of it.
+        targets: what is known of it.
+    """
+
+    key: str
+    name: str
+    source: str
+    score: float
+    targets: Mapping[str, str | float | None] = field(default_factory=dict)
+
+
+@final
+@dataclass(frozen=True)
+class Memory:
+    """All items of one commit.
+
+    Args:
+        fit: what the search was made by.
+        near: the search.
+        vectors: of all items.
+        keys: of all items, as the next two.
+        names: what people call them.
+        sources: where they come from.
+        targets: what is known of them, by name.
+    """
+
+    fit: Fit
+    near: Callable[..., Found]
+    vectors: Float[Tensor, "n d"]
+    keys: tuple[str, ...]
+    names: Sequence[str]
+    sources: Sequence[str]
+    targets: Mapping[str, Sequence[str | float | None]]
+
+    @classmethod
+    def of(cls, store: Store, targets: Sequence[str], fit: Fit) -> Memory:
+        """Read all of it."""
+        vectors = store.load(store.columns[0])
+        told = {name: _plain(store.values(name)) for name in targets}
+        names = [str(name) for name in _plain(store.values("name"))]
+        known = _plain(store.values(SOURCE)) if SOURCE in store.targets else [None] * len(vectors)
+        sources = [str(source or "") for source in known]
+        return cls(fit, fit(vectors), vectors, store.keys(), names, sources, told)
+
+    def hit(self, row: int, score: float) -> Hit:
+        """An item as it is told to the user."""
+        told = {name: values[row] for name, values in self.targets.items()}
+        return Hit(self.keys[row], self.names[row], self.sources[row], score, told)
+
+
+def _plain(values: Values) -> list[str | float | None]:
+    if isinstance(values, Tensor):
+        return [None if math.isnan(value) else value for value in values.tolist()]
+    return list(values)

@@ -1,0 +1,111 @@
+"""The graph index of `usearch` behind the call of `Neighbours`: nearly exact, sooner for many rows.
+
+A hierarchical navigable small world (Malkov and Yashunin 2016) proposes candidates; they are
+measured again like those of the exact search, so that distances agree and only a neighbour that the
+graph has missed can differ. The graph is built by one thread: the same rows make the same graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from layerwise.errors import LayerwiseError
+from layerwise.features._finite import require_finite
+from layerwise.search._measured import measured
+from layerwise.search._neighbours import Found
+
+_SPARE = 8
+
+
+@final
+@dataclass(frozen=True)
+class Usearch:
+    """Finds near stored rows through a graph. Build it with `fit`.
+
+    Args:
+        gallery: the stored rows, of length 1 where directions are compared.
+        graph: as `usearch` writes it.
+        cosine: queries are brought to length 1 first.
+
+    Example:
+        >>> index = Usearch.fit(torch.eye(3), cosine=False)
+        >>> index(torch.tensor([[0.0, 0.9, 0.1]]), count=2).rows.tolist()
+        [[1, 2]]
+    """
+
+    gallery: Float[Tensor, "n d"]
+    graph: bytes
+    cosine: bool
+
+    @classmethod
+    def fit(
+        cls,
+        features: Float[Tensor, "n d"],
+        *,
+        cosine: bool = True,
+        links: int = 16,
+        effort: int = 128,
+    ) -> Usearch:
+        """Store rows and build the graph.
+
+        Args:
+            features: one row per sample.
+            cosine: compare directions; without it, places.
+            links: of each row to others.
+            effort: rows that are looked at for each one that is added or asked for.
+
+        Raises:
+            LayerwiseError: there are no rows, some are not finite, or `usearch` is not installed.
+        """
+        if len(features) == 0:
+            raise LayerwiseError("there are no rows to search; give at least one")
+        require_finite(features)
+        rows = nn.functional.normalize(features, dim=1) if cosine else features
+        native = _library().Index(
+            ndim=rows.shape[1],
+            metric="l2sq",
+            dtype="f32",
+            connectivity=links,
+            expansion_add=effort,
+            expansion_search=effort,
+        )
+        native.add(torch.arange(len(rows)).numpy(), rows.detach().cpu().float().numpy(), threads=1)
+        return cls(rows.clone(), bytes(native.save()), cosine)
+
+    def __call__(self, features: Float[Tensor, "m d"], *, count: int = 20) -> Found:
+        """Find near rows of each query. Arguments and errors as those of `Neighbours`."""
+        n = len(self.gallery)
+        if not 1 <= count <= n:
+            raise LayerwiseError(f"count={count} of {n} stored rows; give 1 to {n}")
+        require_finite(features, "queries")
+        unit = nn.functional.normalize(features, dim=1) if self.cosine else features
+        asked = min(count + _SPARE, n)
+        rows = torch.full((len(unit), asked), -1)
+        for row, query in enumerate(unit.detach().cpu().float().numpy()):
+            keys = torch.from_numpy(self._native.search(query, asked, threads=1).keys.astype(int))
+            rows[row, : len(keys)] = keys
+        return Found(*measured(unit, self.gallery, rows.to(unit.device), count))
+
+    @cached_property
+    def _native(self) -> Any:
+        return _library().Index.restore(self.graph)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Usearch, (self.gallery, self.graph, self.cosine)
+
+
+def _library() -> Any:
+    try:
+        from usearch import index
+    except ImportError:
+        raise LayerwiseError(
+            "Usearch needs the package usearch; install it with `pip install usearch`, or search "
+            "exactly with Neighbours"
+        ) from None
+    return index

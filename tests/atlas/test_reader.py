@@ -19,6 +19,7 @@ from layerwise.features import Mean
 from layerwise.fuse import FirstLast, Greedy, WeightedSum
 from layerwise.search import Logistic
 from layerwise.taps import pool
+from networks import tiny_bert
 
 
 def own_module() -> nn.Module:
@@ -183,29 +184,6 @@ def test_texts_and_their_tokenizer_come_back(tmp_path):
     assert torch.equal(first.values, second.values)
     assert first.truncated == second.truncated == ("item 3",)
     assert fitted.facts.quality.score == 1
-
-
-def tiny_bert(folder):
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
-
-    words = {w: i for i, w in enumerate(["[PAD]", "[UNK]", "red", "green", "apple"])}
-    rules = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
-    rules.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=rules, pad_token="[PAD]", unk_token="[UNK]", model_max_length=16
-    )
-    tokenizer.save_pretrained(folder)
-    config = BertConfig(
-        vocab_size=5,
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=16,
-        max_position_embeddings=16,
-    )
-    BertModel(config).save_pretrained(folder)
-    return folder
 
 
 def damaged(folder, change) -> str:

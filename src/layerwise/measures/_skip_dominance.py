@@ -77,8 +77,13 @@ def skip_dominance(
     return SkipDominance(
         tuple(branch.block.name for branch in found),
         tuple(branch.part for branch in found),
-        *(torch.stack(side).exp() if side else torch.zeros(0) for side in (places, prefix)),
+        *(torch.stack(side).exp() if side else _none(network) for side in (places, prefix)),
     )
+
+
+def _none(network: Network) -> Float[Tensor, " 0"]:
+    dtype = next((p.dtype for p in network.module.parameters()), torch.float32)
+    return torch.zeros(0, dtype=dtype)
 
 
 def skip_deletion(

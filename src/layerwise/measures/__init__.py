@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from layerwise.measures._answer_depth import AnswerDepth, answer_depth
 from layerwise.measures._attention_distance import AttentionDistance, attention_distance
 from layerwise.measures._bootstrap import Interval, bootstrap_mean, bootstrap_r2
 from layerwise.measures._choice_probe import ChoiceProbe, choice_probe
@@ -27,6 +28,7 @@ from layerwise.measures._spectrum import Spectrum, spectrum
 
 __all__ = [
     "CKA",
+    "AnswerDepth",
     "Asked",
     "AttentionDistance",
     "ChoiceProbe",
@@ -48,6 +50,7 @@ __all__ = [
     "SkipDominance",
     "Skipped",
     "Spectrum",
+    "answer_depth",
     "arithmetic",
     "attention_distance",
     "bootstrap_mean",

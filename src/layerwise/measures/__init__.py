@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from layerwise.measures._answer_depth import AnswerDepth, answer_depth
 from layerwise.measures._attention_distance import AttentionDistance, attention_distance
 from layerwise.measures._attention_svm import AttentionSVM, attention_svm, nuclear_attention_svm
 from layerwise.measures._bootstrap import Interval, bootstrap_mean, bootstrap_r2, bootstrap_sums
@@ -52,6 +53,7 @@ from layerwise.measures._view_matches import ViewMatches, match_views
 
 __all__ = [
     "CKA",
+    "AnswerDepth",
     "Asked",
     "AttentionDistance",
     "AttentionSVM",
@@ -89,6 +91,7 @@ __all__ = [
     "ViewMatches",
     "aligned",
     "amplified",
+    "answer_depth",
     "arithmetic",
     "attention_distance",
     "attention_svm",

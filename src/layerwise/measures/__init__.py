@@ -17,6 +17,7 @@ from layerwise.measures._feature_complexity import (
     feature_importance,
 )
 from layerwise.measures._intrinsic_dimension import intrinsic_dimension
+from layerwise.measures._many import Differences, holm, max_t
 from layerwise.measures._neural_collapse import NeuralCollapse, neural_collapse
 from layerwise.measures._participation_ratio import participation_ratio
 from layerwise.measures._probe import probe
@@ -49,6 +50,7 @@ __all__ = [
     "Awareness3D",
     "Covariance",
     "DepthScores",
+    "Differences",
     "FeatureComplexity",
     "Interval",
     "LinearReadout",
@@ -80,8 +82,10 @@ __all__ = [
     "effective_rank",
     "feature_complexity",
     "feature_importance",
+    "holm",
     "intrinsic_dimension",
     "match_views",
+    "max_t",
     "neural_collapse",
     "normal_scores",
     "nuclear_attention_svm",

@@ -10,6 +10,7 @@ from layerwise.measures._attention_svm import (
 from layerwise.measures._bootstrap import Interval, bootstrap_mean, bootstrap_r2, bootstrap_sums
 from layerwise.measures._cka import CKA, cka
 from layerwise.measures._covariance import Covariance
+from layerwise.measures._debiased_participation import debiased_participation_ratio
 from layerwise.measures._effective_rank import effective_rank
 from layerwise.measures._feature_complexity import (
     FeatureComplexity,
@@ -25,6 +26,7 @@ from layerwise.measures._probe3d import Awareness3D, probe3d
 from layerwise.measures._readings import Marks, ProbeTable, Reading
 from layerwise.measures._readouts import LinearReadout, NearestMeanReadout, NeighboursReadout
 from layerwise.measures._representation_bias import RepresentationBias, representation_bias
+from layerwise.measures._sample_notes import sample_notes
 from layerwise.measures._shortcut import Shortcut, amplified, pictured
 from layerwise.measures._shortcut_bias import ShortcutBias, shortcut_bias
 from layerwise.measures._spectral_learning_order import (
@@ -78,6 +80,7 @@ __all__ = [
     "bootstrap_r2",
     "bootstrap_sums",
     "cka",
+    "debiased_participation_ratio",
     "depth_scores",
     "effective_rank",
     "feature_complexity",
@@ -94,6 +97,7 @@ __all__ = [
     "probe",
     "probe3d",
     "representation_bias",
+    "sample_notes",
     "shortcut_bias",
     "spectral_learning_order",
     "spectrum",

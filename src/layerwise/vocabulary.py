@@ -85,6 +85,12 @@ def _feature_map(generator: Generator) -> Tensor:
     return torch.rand(_SAMPLES, _WIDTH, _PLACES, _PLACES, generator=generator)
 
 
+def _heat(generator: Generator) -> Tensor:
+    import torch
+
+    return torch.rand(_SAMPLES, 1, _PLACES, _PLACES, generator=generator)
+
+
 def _image(generator: Generator) -> Tensor:
     import torch
 
@@ -152,12 +158,22 @@ def _layers(generator: Generator) -> dict[str, Tensor]:
 
 
 WORDS = (
-    Word("feature_map", "a layer's output that has places in rows and columns", "[n c h w]", _feature_map),
+    Word(
+        "feature_map",
+        "a layer's output that has places in rows and columns",
+        "[n c h w]",
+        _feature_map,
+    ),
     Word("features", "one row of numbers for each sample", "[n d]", _clouds),
+    Word(
+        "heat", "how much each place counts, as an explanation says", "[n 1 h w] or [n t 1]", _heat
+    ),
     Word("image", "pictures, as the network takes them", "[n 3 H W]", _image),
     Word("inputs", "a batch, as the network takes it", "[n ...]", _image),
     Word("labels", "class of each sample, counted from 0", "[n] int64", _labels),
-    Word("language_model", "a causal language model, as `open` gives it", "Network", _language_model),
+    Word(
+        "language_model", "a causal language model, as `open` gives it", "Network", _language_model
+    ),
     Word("layers", "features of several layers, by address", "{address: [n d]}", _layers),
     Word("network", "a network, as `open` gives it", "Network", _network),
     Word("other", "the same samples read by another layer or network", "[n e]", _other),

@@ -6,13 +6,35 @@ import pytest
 import torch
 from torch import Tensor
 
-from layerwise.explain import gradients
+from layerwise.explain import (
+    faithfulness,
+    grad_cam,
+    gradient_x_activation,
+    gradient_x_input,
+    gradients,
+    input_slopes,
+    integrated_gradients,
+    occlusion,
+    randomisation,
+)
 from layerwise.explain.laws import Attribution, check, check_restored
 from layerwise.models import Network
 
 ATTRIBUTIONS = [
     pytest.param(lambda *given: gradients(*given, layers=".:in").slopes[".:in[0]"], 0, id="input"),
     pytest.param(lambda *given: gradients(*given, layers="0").slopes["0"], 0, id="layer"),
+    pytest.param(input_slopes, 0, id="input_slopes"),
+    pytest.param(gradient_x_input, 0, id="gradient_x_input"),
+    pytest.param(occlusion, 2, id="occlusion"),
+    pytest.param(lambda *given: grad_cam(*given, layers="2")["2"], 0, id="grad_cam"),
+    pytest.param(
+        lambda *given: gradient_x_activation(*given, layers="0")["0"], 0, id="gradient_x_activation"
+    ),
+    pytest.param(
+        lambda *given: integrated_gradients(*given, layers="0").parts["0"],
+        0,
+        id="integrated_gradients",
+    ),
 ]
 
 
@@ -21,8 +43,16 @@ def test_attributions_keep_the_laws(attribute: Attribution, margin: int) -> None
     check(attribute, margin=margin)
 
 
-def test_other_explanations_leave_everything_as_it_was() -> None:
-    check_restored(gradients)
+@pytest.mark.parametrize(
+    "explain",
+    [
+        gradients,
+        randomisation,
+        lambda *given: faithfulness(*given, torch.eye(8).expand(4, 1, 8, 8)),
+    ],
+)
+def test_other_explanations_leave_everything_as_it_was(explain: Attribution) -> None:
+    check_restored(explain)
 
 
 def _slopes(network: Network, inputs: Tensor, labels: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ import layerwise
 from layerwise.cli._allocator import keep_freed_memory
 from layerwise.cli._atlas import survey
 from layerwise.cli._demo import demo
+from layerwise.cli._explain import explain
 from layerwise.cli._extract import extract
 from layerwise.cli._layers import list_layers
 from layerwise.cli._list import list_methods
@@ -81,6 +82,7 @@ app.command("networks")(list_networks)
 app.command("layers")(list_layers)
 app.command("atlas")(survey)
 app.command("extract")(extract)
+app.command("explain")(explain)
 app.command("list")(list_methods)
 app.command("demo")(demo)
 

@@ -28,7 +28,7 @@ class Attribution(Protocol):
 def check(attribute: Attribution, *, margin: int = 0, seed: int = 0) -> None:
     """Try an attribution on networks that look at a part of a picture only, or at nothing.
 
-    No effect where the output cannot depend: there it is exactly zero. Where the output does
+    No effect where the output cannot depend: there it is zero. Where the output does
     depend, it is not. Samples do not feel each other; and all that `check_restored` tries.
 
     Args:
@@ -52,14 +52,16 @@ def check(attribute: Attribution, *, margin: int = 0, seed: int = 0) -> None:
     assert bool((places.flatten(1).amax(1) > 0).all()), "what the output depends on has no effect"
     reach = -(-(_SEEN + 1 + margin) * places.shape[-1] // _SIDE)
     assert reach < places.shape[-1], f"a margin of {margin} leaves nothing of the map to look at"
-    assert not bool(places[..., reach:].any()), "an effect where the output cannot depend"
+    scale = float(places.max())
+    # Two forwards of other sizes may differ in the last bits.
+    beyond = float(places[..., reach:].max())
+    assert beyond <= 1e-4 * scale, "an effect where the output cannot depend"
     nothing = _network(seed)
     nn.init.zeros_(nothing.module.get_parameter("5.weight"))
     assert not bool(attribute(nothing, inputs, labels).any()), (
         "an effect on an output that is fixed"
     )
     alone = attribute(network, inputs[1:2], labels[1:2])
-    scale = float(places.max())
     assert torch.allclose(alone, found[1:2], rtol=1e-3, atol=1e-4 * scale), (
         "samples feel each other"
     )

@@ -105,11 +105,12 @@ class Means:
                 "the readout 'nearest-mean' reads classes, and this target is a quantity; take "
                 "'linear' or 'knn'"
             )
-        return NearestMean.fit(train.features, train.answers), None
+        means = NearestMean.fit(train.features, train.answers).means
+        return Distances(means.to(train.features.dtype)), None
 
     def restored(self, state: Mapping[str, Tensor], _: float | None) -> nn.Module:
-        """Means and counts."""
-        return NearestMean(state["means"], state["counts"], state["classes"])
+        """The means."""
+        return Distances(state["means"])
 
 
 @final
@@ -140,6 +141,28 @@ class Nearest:
 
 
 @final
+class Distances(nn.Module):
+    """Scores a row by how near it is to each of some means, in plain operations.
+
+    Args:
+        means: of each class.
+    """
+
+    means: Tensor
+
+    def __init__(self, means: Float[Tensor, "c d"]) -> None:
+        super().__init__()
+        self.register_buffer("means", means)
+
+    def forward(self, features: Float[Tensor, "m d"]) -> Float[Tensor, "m c"]:
+        """Negative Euclidean distance to each mean."""
+        centre = self.means.mean(0)  # around it little cancels in the expanded square
+        rows, means = features - centre, self.means - centre
+        squares = rows.square().sum(1, keepdim=True) + means.square().sum(1) - 2 * rows @ means.T
+        return -squares.clamp(min=0).sqrt()
+
+
+@final
 class Voting(nn.Module):
     """Lets the nearest stored rows vote, or takes the mean of their quantities.
 
@@ -156,13 +179,14 @@ class Voting(nn.Module):
         self.index = index
         self.register_buffer("answers", answers)
         self.count = count
+        self.classes = Rows(index.gallery, answers).classes
 
     def forward(self, features: Float[Tensor, "m d"]) -> Float[Tensor, "m k"]:
         """Logarithm of each class's share of the votes, none quite without; or the mean."""
         near = self.answers[self.index(features, count=self.count).rows]
         if self.answers.is_floating_point():
             return near.mean(1, keepdim=True).to(features.dtype)
-        classes = int(self.answers.max()) + 1
+        classes = self.classes
         votes = nn.functional.one_hot(near, classes).to(features.dtype)
         # Of equally many votes the nearer ones count, by less than a vote together.
         nearer = 0.5 ** torch.arange(2.0, 2.0 + self.count, device=votes.device)

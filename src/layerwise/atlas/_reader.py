@@ -90,7 +90,12 @@ class Reader(nn.Module):
             Calibrated probabilities, or one quantity; and how strange each sample is: above 1 it is
             unlike anything the reader was fitted on.
         """
-        features = self.features(inputs)
+        return self.read(self.features(inputs))
+
+    def read(
+        self, features: Float[Tensor, "n d"]
+    ) -> tuple[Float[Tensor, "n c"], Float[Tensor, " n"]]:
+        """Answer for rows of features. See `forward`."""
         strangeness = self.familiar(features).amin(1) / self.bounds[2]
         scores = self.head(features)
         answers = (scores / self.bounds[0]).softmax(1) if self.facts.classes else scores
@@ -154,23 +159,17 @@ class Reader(nn.Module):
             LayerwiseError: there are no samples, or they are of another modality.
         """
         margin, told = float(self.bounds[1]), samples.set_aside
-        for batch, found in self._run(self, samples, batch_size, workers, progress):
-            values, strangeness = found
-            sound = (values.isfinite().all(1) & strangeness.isfinite()).tolist()
-            names = [samples.names[i] for i in batch.indices]
-            kept = torch.tensor(sound, dtype=torch.bool)
-            unsound = [
-                SetAside(name, "the network gives NaN or infinity for it")
-                for name, good in zip(names, sound, strict=True)
-                if not good
-            ]
+        for batch, rows, aside in self._run(samples, batch_size, workers, progress):
+            with at_rest(self):
+                values, strangeness = self.read(rows) if len(rows) else self._nothing()
+            names = tuple(samples.names[i] for i in batch.indices)
             yield Predictions(
-                tuple(name for name, good in zip(names, sound, strict=True) if good),
+                names,
                 self.facts.classes,
-                values[kept],
-                strangeness[kept],
+                values.cpu(),
+                strangeness.cpu(),
                 margin,
-                (*told, *batch.set_aside, *unsound),
+                (*told, *aside),
                 _truncated(batch, names),
             )
             told = ()
@@ -185,19 +184,21 @@ class Reader(nn.Module):
     ) -> Iterator[tuple[tuple[str, ...], Float[Tensor, "n d"], tuple[SetAside, ...]]]:
         """Names and features of samples batch by batch, and what was set aside. See `stream`."""
         told = samples.set_aside
-        for batch, rows in self._run(self.features, samples, batch_size, workers, progress):
-            names = tuple(samples.names[i] for i in batch.indices)
-            yield names, rows, (*told, *batch.set_aside)
+        for batch, rows, aside in self._run(samples, batch_size, workers, progress):
+            yield tuple(samples.names[i] for i in batch.indices), rows.cpu(), (*told, *aside)
             told = ()
+
+    def _nothing(self) -> tuple[Tensor, Tensor]:
+        return torch.zeros(0, max(1, len(self.facts.classes))), torch.zeros(0)
 
     def _run(
         self,
-        work: Callable[[Inputs], Any],
         samples: Samples,
         batch_size: int | None,
         workers: int | None,
         progress: Progress | None,
-    ) -> Iterator[tuple[Batch, Any]]:
+    ) -> Iterator[tuple[Batch, Float[Tensor, "n d"], tuple[SetAside, ...]]]:
+        """Batches of what could be read, its features, and the rest with reasons."""
         if samples.modality != self.feed.modality:
             raise LayerwiseError(
                 f"this reader takes samples of the kind {self.feed.modality!r}, and "
@@ -211,20 +212,17 @@ class Reader(nn.Module):
         done = 0
         with closing(batches(samples, self.feed.prepare, plan, workers=workers)) as arriving:
             for planned, batch in zip(plan, arriving, strict=True):
-                yield batch, self._answered(work, batch, samples)
+                yield self._sound(batch, self._features(batch, samples), samples)
                 done += len(planned)
                 if progress is not None:
                     progress("reading", done, total)
 
-    def _answered(self, work: Callable[[Inputs], Any], batch: Batch, samples: Samples) -> Any:
-        prepared = batch.prepared
-        if not prepared:
-            answers = torch.zeros(0, max(1, len(self.facts.classes)))
-            rows = torch.zeros(0, self.familiar.means.shape[1])
-            return rows if work == self.features else (answers, answers[:, 0])
+    def _features(self, batch: Batch, samples: Samples) -> Float[Tensor, "n d"]:
+        if not batch.prepared:
+            return torch.zeros(0, self.familiar.means.shape[1])
         try:
             with at_rest(self):
-                found = work(self.batch(prepared))
+                return self.features(self.batch(batch.prepared))
         except LayerwiseError:
             raise
         except Exception as error:
@@ -232,7 +230,27 @@ class Reader(nn.Module):
                 f"the reader fails on the batch from {samples.names[batch.indices[0]]!r}: "
                 f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             ) from error
-        return found.cpu() if isinstance(found, Tensor) else tuple(part.cpu() for part in found)
+
+    def _sound(
+        self, batch: Batch, rows: Float[Tensor, "n d"], samples: Samples
+    ) -> tuple[Batch, Float[Tensor, "m d"], tuple[SetAside, ...]]:
+        """The batch without the samples whose features are not finite."""
+        sound = rows.isfinite().all(1)
+        if bool(sound.all()):
+            return batch, rows, batch.set_aside
+        good = sound.tolist()
+        reason = "the network gives NaN or infinity for it"
+        unsound = [
+            SetAside(samples.names[i], reason)
+            for i, kept in zip(batch.indices, good, strict=True)
+            if not kept
+        ]
+        left = Batch(
+            tuple(i for i, kept in zip(batch.indices, good, strict=True) if kept),
+            [each for each, kept in zip(batch.prepared, good, strict=True) if kept],
+            batch.set_aside,
+        )
+        return left, rows[sound], (*batch.set_aside, *unsound)
 
 
 def pooled(cut: Cut, columns: Sequence[tuple[str, str]], inputs: Inputs) -> Float[Tensor, "n d"]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import final
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -101,7 +100,9 @@ class Mahalanobis(nn.Module):
         require_finite(features)
         # Around the centre of the means nothing cancels in the expanded square.
         centre = self.means.mean(0)
-        return torch.cdist((features - centre) @ self.whiten, (self.means - centre) @ self.whiten)
+        rows, means = ((values - centre) @ self.whiten for values in (features, self.means))
+        squares = rows.square().sum(1, keepdim=True) + means.square().sum(1) - 2 * rows @ means.T
+        return squares.clamp(min=0).sqrt()
 
     def predict(self, features: Float[Tensor, "m d"]) -> Int[Tensor, " m"]:
         """Label of the nearest mean, as linear discriminant analysis with equal priors."""

@@ -32,7 +32,9 @@ CLAIMS = ROOT / "build" / "claims.json"
 
 hypothesis.settings.register_profile("layerwise", deadline=None, derandomize=True, max_examples=25)
 hypothesis.settings.load_profile("layerwise")
-torch.set_num_threads(int(os.environ.get("LAYERWISE_THREADS", "0")) or min(4, os.cpu_count() or 1))
+# Workers of pytest-xdist share the cores.
+_SHARE = max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+torch.set_num_threads(int(os.environ.get("LAYERWISE_THREADS", "0")) or min(4, _SHARE))
 # Without a connection a test that needs a download is to be skipped soon.
 os.environ.setdefault("PIP_RETRIES", "1")
 
@@ -158,8 +160,19 @@ def _methods() -> Iterator[tuple[str, Callable[..., Any]]]:
                 yield f"{room}.{name}", method
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over the claims that a worker of pytest-xdist has measured."""
+    found = vars(node).get("workeroutput", {}).get("claims", [])
+    node.config.stash.setdefault(_claims, []).extend(found)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     fresh = session.config.stash.get(_claims, [])
+    worker = vars(session.config).get("workeroutput")
+    if worker is not None:
+        worker["claims"] = fresh
+        return
     if not fresh:
         return
     known = json.loads(CLAIMS.read_text()) if CLAIMS.exists() else []

@@ -105,6 +105,11 @@ def _image(generator: Generator) -> Tensor:
     return torch.rand(_SAMPLES, 3, _SIDE, _SIDE, generator=generator)
 
 
+def _partner(generator: Generator) -> Tensor:
+    """The pictures a little to the right."""
+    return _image(generator).roll(1, 3)
+
+
 def _network(generator: Generator) -> Network:
     """A small convolutional network of pictures, with one output for each class."""
     import torch
@@ -195,6 +200,12 @@ WORDS = (
     Word("masks", "regions of pictures, one map for each object, from 0 to 1", "[m k h w]", _masks),
     Word("network", "a network, as `open` gives it", "Network", _network),
     Word("other", "the same samples read by another layer or network", "[n e]", _other),
+    Word(
+        "partner",
+        "for each picture another of the same thing, to match with",
+        "[n 3 H W]",
+        _partner,
+    ),
     Word("queries", "rows that are looked up among `features`", "[m d]", _queries),
     Word(
         "snapshots",

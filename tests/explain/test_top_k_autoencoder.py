@@ -144,8 +144,8 @@ def test_tells_more_than_components_and_more_readably_than_neurons(
     claim(
         paper="P191",
         says="1,536 latents, 16 active, explain more of unseen patch tokens of DINOv2-S, layer 8, "
-        "than 16 principal components do, and the 10 strongest patches of a latent come from one of 18 "
-        "photographs more often than those of a channel, 3 splits",
+        "than 16 principal components do, and the 10 strongest patches of a latent come from one "
+        "of 18 photographs more often than those of a channel, 3 splits",
         measured=measured,
         holds=holds,
     )

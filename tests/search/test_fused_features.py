@@ -128,9 +128,9 @@ def test_two_networks_match_better_together(scenes: Tensor, claim) -> None:
         alone, both = max(means[name], means["lite0"]), means[f"lite0 and {name}"]
         claim(
             paper="P201",
-            says="7 photographs turned, zoomed and recoloured, 3 draws: at least as many places are "
-            f"matched to within a tenth of the side with DINOv2-S at {layer} and EfficientNet-"
-            "Lite0 at blocks.4.2, fused at equal weights, as with the better of the two",
+            says="7 photographs turned, zoomed and recoloured, 3 draws: at least as many places "
+            f"are matched to within a tenth of the side with DINOv2-S at {layer} and "
+            "EfficientNet-Lite0 at blocks.4.2, fused at equal weights, as with the better of both",
             measured={key: means[key] for key in (name, "lite0", f"lite0 and {name}")},
             holds=both >= alone,
         )

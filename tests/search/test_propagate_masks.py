@@ -15,7 +15,7 @@ from layerwise.search import correspond, objects, propagate_masks
 
 def _by_hand(frames: np.ndarray, first: np.ndarray, memory: int, radius: float, top: int) -> list:
     """Loops over every place, in the words of the paper."""
-    n, c, h, w = frames.shape
+    n, _, h, w = frames.shape
     known = [first]
     for now in range(1, n):
         answer = np.zeros_like(first)
@@ -127,7 +127,7 @@ def test_objects_are_followed(scenes: Tensor, claim) -> None:
     mean, deviation = (
         torch.tensor(x).view(1, 3, 1, 1) for x in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     )
-    followed, points, full, loose = (torch.zeros(3, 12) for _ in range(4))
+    followed, points, full = (torch.zeros(3, 12) for _ in range(3))
     for seed, (thing, ground) in enumerate([(4, 18), (6, 1), (0, 9)]):
         frames, masks, back = _clip(scenes[thing], scenes[ground], seed)
         read = layerwise.read(network, (frames - mean) / deviation, layers)

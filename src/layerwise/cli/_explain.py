@@ -30,13 +30,10 @@ Methods = Annotated[
 Layer = Annotated[
     str, typer.Option("--layer", "-l", help="Address or pattern of the layers to explain at.")
 ]
-Label = Annotated[
-    int | None, typer.Option("--target", "-t", help="Class; the default is the most probable.")
-]
+Label = Annotated[int | None, typer.Option("--target", "-t", help=option.TARGET)]
 Of = Annotated[
     str | None, typer.Option("--of", help="Layer whose channels are explained, not the output's.")
 ]
-Page = Annotated[Path, typer.Option("--out", "-o", help="File or folder of the page.")]
 Bench = Annotated[
     bool, typer.Option("--bench", help="Rank all ways to explain and layers on these samples.")
 ]
@@ -50,7 +47,7 @@ def explain(
     layer: Layer = "stages",
     target: Label = None,
     of: Of = None,
-    out: Page = Path("explanations.html"),
+    out: option.Out = Path("explanations.html"),
     bench: Bench = False,
     limit: option.Limit = None,
     seed: option.Seed = 0,

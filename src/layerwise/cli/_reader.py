@@ -28,10 +28,7 @@ if TYPE_CHECKING:
 _FEW = 8
 
 Folder = Annotated[Path, typer.Argument(help="Folder of a reader, as `layerwise fit` wrote it.")]
-Target = Annotated[str, typer.Option("--target", "-t", help="What to read off.")]
-Answers = Annotated[
-    Path, typer.Option("--out", "-o", help="File of answers: csv, jsonl or parquet, by its name.")
-]
+Target = Annotated[str, typer.Option("--target", "-t", help=option.TARGET)]
 
 
 def fit(
@@ -193,7 +190,7 @@ def predict(
     reader: Folder,
     data: option.Data,
     *,
-    out: Answers,
+    out: option.Out,
     batch_size: option.BatchSize = None,
     path_column: option.PathColumn = None,
     text_column: option.TextColumn = None,
@@ -233,7 +230,7 @@ def embed(
     reader: Folder,
     data: option.Data,
     *,
-    out: Answers,
+    out: option.Out,
     batch_size: option.BatchSize = None,
     path_column: option.PathColumn = None,
     text_column: option.TextColumn = None,

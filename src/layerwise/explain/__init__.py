@@ -7,6 +7,7 @@ from layerwise.explain._at import At
 from layerwise.explain._blank import blank
 from layerwise.explain._compare import Judged, compare
 from layerwise.explain._concept_activation import ConceptActivation, ConceptScores
+from layerwise.explain._decode_neurons import DecodedNeurons, Neuron, decode_neurons
 from layerwise.explain._deconvnet import deconvnet, guided_backpropagation
 from layerwise.explain._deep_feature_factorization import DeepFeatureFactorization
 from layerwise.explain._differentiable import differentiable
@@ -26,12 +27,15 @@ from layerwise.explain._information_flow import InformationFlow, information_flo
 from layerwise.explain._input_slopes import input_slopes
 from layerwise.explain._integrated_gradients import IntegratedGradients, integrated_gradients
 from layerwise.explain._invertible_concepts import ConceptExplanation, InvertibleConcepts
+from layerwise.explain._language_neurons import LanguageNeurons, language_neurons, switched_off
+from layerwise.explain._language_space import LanguageSpace, language_space
 from layerwise.explain._layer_masking import layer_masking
 from layerwise.explain._lexicon import Lexicon
 from layerwise.explain._linear_parts import LinearParts
 from layerwise.explain._linear_shortcut import LinearShortcut
 from layerwise.explain._maco import maco
 from layerwise.explain._multifaceted import Facets, multifaceted
+from layerwise.explain._neuron_path import NeuronPath, neuron_path, scaled
 from layerwise.explain._nonnegative import NonNegative
 from layerwise.explain._norm_x_logit import norm_x_logit
 from layerwise.explain._occlusion import occlusion
@@ -54,6 +58,7 @@ __all__ = [
     "ConceptActivation",
     "ConceptExplanation",
     "ConceptScores",
+    "DecodedNeurons",
     "DeepFeatureFactorization",
     "Edge",
     "Erasure",
@@ -67,9 +72,13 @@ __all__ = [
     "IntegratedGradients",
     "InvertibleConcepts",
     "Judged",
+    "LanguageNeurons",
+    "LanguageSpace",
     "Lexicon",
     "LinearParts",
     "LinearShortcut",
+    "Neuron",
+    "NeuronPath",
     "NonNegative",
     "Randomisation",
     "Regions",
@@ -85,6 +94,7 @@ __all__ = [
     "blank",
     "compare",
     "covered",
+    "decode_neurons",
     "deconvnet",
     "differentiable",
     "erasure",
@@ -101,9 +111,12 @@ __all__ = [
     "information_flow",
     "input_slopes",
     "integrated_gradients",
+    "language_neurons",
+    "language_space",
     "layer_masking",
     "maco",
     "multifaceted",
+    "neuron_path",
     "neuron_shares",
     "norm_x_logit",
     "normalised_error",
@@ -113,7 +126,9 @@ __all__ = [
     "randomisation",
     "regional_prediction_difference",
     "sample_of",
+    "scaled",
     "suited",
+    "switched_off",
     "way",
     "ways",
 ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from layerwise.measures._answer_depth import AnswerDepth, answer_depth
 from layerwise.measures._attention_distance import AttentionDistance, attention_distance
 from layerwise.measures._attention_svm import AttentionSVM, attention_svm, nuclear_attention_svm
 from layerwise.measures._bootstrap import Interval, bootstrap_mean, bootstrap_r2, bootstrap_sums
 from layerwise.measures._choice_probe import ChoiceProbe, choice_probe
 from layerwise.measures._cka import CKA, cka
 from layerwise.measures._covariance import Covariance
+from layerwise.measures._debiased_participation import debiased_participation_ratio
 from layerwise.measures._depth_use import DepthUse, depth_use
 from layerwise.measures._effective_rank import effective_rank
 from layerwise.measures._feature_complexity import (
@@ -19,6 +21,7 @@ from layerwise.measures._follow import Follow, Followed
 from layerwise.measures._follow_adapters import for_lightning, for_trainer
 from layerwise.measures._intrinsic_dimension import intrinsic_dimension
 from layerwise.measures._localisation import Localisation, localisation
+from layerwise.measures._many import Differences, holm, max_t
 from layerwise.measures._map_r2 import diagonality, map_r2
 from layerwise.measures._neural_collapse import NeuralCollapse, neural_collapse
 from layerwise.measures._participation_ratio import participation_ratio
@@ -29,6 +32,7 @@ from layerwise.measures._readings import Marks, ProbeTable, Reading
 from layerwise.measures._readouts import LinearReadout, NearestMeanReadout, NeighboursReadout
 from layerwise.measures._receptive_field import ReceptiveField, receptive_field
 from layerwise.measures._representation_bias import RepresentationBias, representation_bias
+from layerwise.measures._sample_notes import sample_notes
 from layerwise.measures._shortcut import Shortcut, amplified, pictured
 from layerwise.measures._shortcut_bias import ShortcutBias, shortcut_bias
 from layerwise.measures._skip_dominance import SkipDominance, skip_deletion, skip_dominance
@@ -52,6 +56,7 @@ from layerwise.measures._view_matches import ViewMatches, match_views
 
 __all__ = [
     "CKA",
+    "AnswerDepth",
     "Asked",
     "AttentionDistance",
     "AttentionSVM",
@@ -60,6 +65,7 @@ __all__ = [
     "Covariance",
     "DepthScores",
     "DepthUse",
+    "Differences",
     "FeatureComplexity",
     "Follow",
     "Followed",
@@ -89,6 +95,7 @@ __all__ = [
     "ViewMatches",
     "aligned",
     "amplified",
+    "answer_depth",
     "arithmetic",
     "attention_distance",
     "attention_svm",
@@ -98,6 +105,7 @@ __all__ = [
     "choice_probe",
     "cka",
     "cloze",
+    "debiased_participation_ratio",
     "depth_scores",
     "depth_use",
     "diagonality",
@@ -106,10 +114,12 @@ __all__ = [
     "feature_importance",
     "for_lightning",
     "for_trainer",
+    "holm",
     "intrinsic_dimension",
     "localisation",
     "map_r2",
     "match_views",
+    "max_t",
     "neural_collapse",
     "normal_scores",
     "nuclear_attention_svm",
@@ -119,6 +129,7 @@ __all__ = [
     "probe3d",
     "receptive_field",
     "representation_bias",
+    "sample_notes",
     "shortcut_bias",
     "skip_deletion",
     "skip_dominance",

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import final
+from typing import TypeVar, final
 
 import torch
 from jaxtyping import Float, Int
@@ -22,6 +22,8 @@ from torch import Tensor
 from layerwise.errors import LayerwiseError
 
 _COUNTS = 2**22  # numbers in a block of draws
+
+Number = TypeVar("Number", float, Tensor)
 
 
 @final
@@ -71,8 +73,8 @@ def bootstrap_mean(
         (0.75, True, True)
     """
     _require_same(scores, other)
-    columns = _columns(scores) if other is None else _columns(scores) - _columns(other)
-    sums, units = _draw(columns, groups, repeats, generator)
+    columns = columns_of(scores) if other is None else columns_of(scores) - columns_of(other)
+    sums, units = draw_sums(columns, groups, repeats, generator)
     return _interval(sums[:, 1:] / sums[:, :1], units, level, scores.shape[1:])
 
 
@@ -103,7 +105,7 @@ def bootstrap_sums(
         >>> bootstrap_sums(columns, lambda sums: sums[:, 0] / sums[:, 1]).high.item()
         0.5
     """
-    sums, units = _draw(_columns(columns), groups, repeats, generator)
+    sums, units = draw_sums(columns_of(columns), groups, repeats, generator)
     scores = score(sums[:, 1:])
     return _interval(scores, units, level, scores.shape[1:])
 
@@ -142,14 +144,16 @@ def bootstrap_r2(
     """
     _require_same(predictions, other)
     _require_same(targets, predictions[:, 0] if predictions.ndim > 1 else predictions)
-    truth = _columns(targets)
+    truth = columns_of(targets)
     truth = truth - truth.mean()
     errors = [
-        (_columns(given) - _columns(targets)).square()
+        (columns_of(given) - columns_of(targets)).square()
         for given in (predictions, other)
         if given is not None
     ]
-    sums, units = _draw(torch.cat([truth, truth.square(), *errors], 1), groups, repeats, generator)
+    sums, units = draw_sums(
+        torch.cat([truth, truth.square(), *errors], 1), groups, repeats, generator
+    )
     count, total, squares, wrong = sums.split([1, 1, 1, sums.shape[1] - 3], dim=1)
     variance = squares - total.square() / count
     unexplained = wrong / variance.where(variance > 1e-12 * squares, torch.nan)
@@ -167,13 +171,14 @@ def _require_same(scores: Tensor, other: Tensor | None) -> None:
         )
 
 
-def _columns(scores: Tensor) -> Float[Tensor, "n k"]:
+def columns_of(scores: Tensor) -> Float[Tensor, "n k"]:
+    """Scores in float64, one column each, or an error where one of them is missing."""
     if not scores.isfinite().all():
         raise LayerwiseError("scores hold NaN or infinity; leave those samples out of all scores")
     return scores.detach().double().reshape(len(scores), -1)
 
 
-def _draw(
+def draw_sums(
     columns: Tensor,
     groups: Sequence[Hashable] | Tensor | None,
     repeats: int,
@@ -219,10 +224,16 @@ def _interval(draws: Tensor, units: int, level: float, shape: torch.Size) -> Int
 
 def student(probability: float, freedom: int) -> float:
     """Quantile of Student's distribution (Abramowitz and Stegun 1964, 26.7.5)."""
-    z = NormalDist().inv_cdf(probability)
+    return heavier(NormalDist().inv_cdf(probability), freedom)
+
+
+def heavier(z: Number, freedom: int) -> Number:
+    """A quantile of the normal distribution as that of Student's, with its heavier tails."""
     terms = (
         (z**3 + z) / 4,
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
     )
-    return z + sum(term / freedom**power for power, term in enumerate(terms, start=1))
+    for power, term in enumerate(terms, start=1):
+        z = z + term / freedom**power
+    return z

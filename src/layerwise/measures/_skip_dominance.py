@@ -74,10 +74,12 @@ def skip_dominance(
     cuts = [branch.block.sure.prefix for branch in found]
     places = [log[:, cut:].mean() for log, cut in zip(logs, cuts, strict=True)]
     prefix = [log[:, : cut or None].mean() for log, cut in zip(logs, cuts, strict=True)]
+    ratios = torch.stack([*places, *prefix]).exp() if found else _none(inputs)
     return SkipDominance(
         tuple(branch.block.name for branch in found),
         tuple(branch.part for branch in found),
-        *(torch.stack(side).exp() if side else torch.zeros(0) for side in (places, prefix)),
+        ratios[: len(found)],
+        ratios[len(found) :],
     )
 
 
@@ -130,6 +132,11 @@ def skip_deletion(
 def _pooled(network: Network, inputs: Tensor | Mapping[str, Tensor], layer: Layer) -> Tensor:
     tokens = layer.sure.tokens(read(network, inputs, layer.name)[layer.name])
     return tokens[:, layer.sure.prefix :].mean(1)
+
+
+def _none(inputs: Tensor | Mapping[str, Tensor]) -> Float[Tensor, " 0"]:
+    """No numbers, of the type that some would have."""
+    return inputs.new_zeros(0) if isinstance(inputs, Tensor) else torch.zeros(0)
 
 
 def _require_samples(inputs: Tensor | Mapping[str, Tensor]) -> None:

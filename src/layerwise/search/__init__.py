@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from layerwise.search._asking import ask, cut, scales
 from layerwise.search._average_precision import average_precision
+from layerwise.search._base_transformer import BaseTransformer
 from layerwise.search._behind import Behind
 from layerwise.search._card import Card
 from layerwise.search._choose import Choice, Trial, choose
@@ -19,7 +20,9 @@ from layerwise.search._fused_features import FusedFeatures
 from layerwise.search._gradient_features import GradientFeatures
 from layerwise.search._index import Index
 from layerwise.search._indexing import Described, Indexed, describe, index_samples
+from layerwise.search._label_embedding import LabelEmbedding
 from layerwise.search._local import LocalFeatures, LocalIndex, Ranking, Verified
+from layerwise.search._loftr import LoFTR
 from layerwise.search._logistic import Logistic
 from layerwise.search._mahalanobis import Mahalanobis
 from layerwise.search._memory import Hit
@@ -28,6 +31,7 @@ from layerwise.search._nearest_mean import NearestMean
 from layerwise.search._neighbours import Found, Neighbours
 from layerwise.search._off_the_shelf import OffTheShelf
 from layerwise.search._patch_retrieval import PatchRetrieval
+from layerwise.search._picture_matches import PictureMatches, match_pictures
 from layerwise.search._propagate_masks import objects, propagate_masks
 from layerwise.search._rerank import Ranked, SuperGlobalSearch, rerank
 from layerwise.search._self_supervised import OwnPatches, Uniform
@@ -37,6 +41,7 @@ from layerwise.search._usearch import Usearch
 from layerwise.search._views import jitter, patches
 
 __all__ = [
+    "BaseTransformer",
     "Behind",
     "Card",
     "Choice",
@@ -52,6 +57,8 @@ __all__ = [
     "Hit",
     "Index",
     "Indexed",
+    "LabelEmbedding",
+    "LoFTR",
     "LocalFeatures",
     "LocalIndex",
     "Logistic",
@@ -63,6 +70,7 @@ __all__ = [
     "OffTheShelf",
     "OwnPatches",
     "PatchRetrieval",
+    "PictureMatches",
     "Ranked",
     "Ranking",
     "SuperGlobalSearch",
@@ -80,6 +88,7 @@ __all__ = [
     "expand",
     "index_samples",
     "jitter",
+    "match_pictures",
     "objects",
     "patches",
     "propagate_masks",

@@ -96,13 +96,13 @@ def dot(one: Weight, other: Weight) -> Each:
 
 
 def _solve(problems: Objective, gradient: Weight, state: Tensor) -> Weight:
-    """Newton direction by conjugate gradients, to a quarter of the gradient's length."""
+    """Newton direction by conjugate gradients, to a tenth of the gradient's length."""
     scale = problems.precondition(state)
     direction = torch.zeros_like(gradient)
     residual = -gradient
     search = scale * residual
     length = dot(residual, search)
-    enough = 0.06 * length
+    enough = 0.01 * length
     for _ in range(100):
         working = length > enough
         if not bool(working.any()):

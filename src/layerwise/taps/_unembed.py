@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, final
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -68,6 +69,13 @@ class Unembed:
     def __call__(self, states: Float[Tensor, "*n d"]) -> Float[Tensor, "*n v"]:
         """Logits of some states; `blocks` is for many."""
         with at_rest(self.network.module):
+            for module in self._tail:
+                states = module(states)
+        return states
+
+    def graded(self, states: Float[Tensor, "*n d"]) -> Float[Tensor, "*n v"]:
+        """The same with gradients, where the states ask for them."""
+        with at_rest(self.network.module), torch.enable_grad():
             for module in self._tail:
                 states = module(states)
         return states

@@ -25,6 +25,7 @@ from layerwise.models._kinds import channel_axis, kind_of
 from layerwise.models._layer import Layer, Layout
 from layerwise.models._layers import Layers
 from layerwise.models._layouts import Evidence, Grid, decide
+from layerwise.models._order import without_false_grids
 from layerwise.models._record import Call, Flow, Recording, called_directly, record
 
 _TIMED = 3
@@ -67,7 +68,8 @@ def trace(root: nn.Module, example: Inputs) -> Layers:
     )
     counted = record(root, repeated(example, 1), direct=direct, flops=True)
     timed = [record(root, two, direct=direct) for _ in range(_TIMED)]
-    return listing.layers(_Costs(listing.modules, main, counted, timed), named_modules(root))
+    costs = _Costs(listing.modules, main, counted, timed)
+    return listing.layers(costs, named_modules(root), root, example)
 
 
 def _attempt(root: nn.Module, inputs: Inputs, direct: set[str]) -> Recording | None:
@@ -97,7 +99,9 @@ class _Listing:
         self.hints = _Hints(modules, main)
         self.grids: list[tuple[Grid, Grid | None]] = []
 
-    def layers(self, costs: _Costs, aliases: Mapping[str, nn.Module]) -> Layers:
+    def layers(
+        self, costs: _Costs, aliases: Mapping[str, nn.Module], root: nn.Module, example: Inputs
+    ) -> Layers:
         outward: list[Layer] = []
         inward: dict[str, Layer] = {}
         for position, call in enumerate(self.main.calls):
@@ -111,9 +115,12 @@ class _Listing:
         same = {alias: names[id(module)] for alias, module in aliases.items()}
         silent = dict.fromkeys(self.modules.keys() - self.times[0].keys(), _SILENT)
         known = _by_shape([*outward, *inward.values()])
+        settled = [_settled(layer, known) for layer in outward]
+        false = without_false_grids(root, example, settled)
+        grids = {layer.layout.grid for layer in settled if layer.name in false and layer.layout}
         return Layers(
-            [_settled(layer, known) for layer in outward],
-            {name: _settled(layer, known) for name, layer in inward.items()},
+            [false.get(layer.name, layer) for layer in settled],
+            {name: _off(_settled(layer, known), grids) for name, layer in inward.items()},
             same,
             silent,
         )
@@ -273,6 +280,13 @@ def _settled(layer: Layer, known: Mapping[tuple[int, ...], set[Layout]]) -> Laye
     if layer.layout is not None or len(layouts) != 1:
         return layer
     return replace(layer, layout=next(iter(layouts)), doubt="")
+
+
+def _off(layer: Layer, grids: set[Grid | None]) -> Layer:
+    """A layer of tokens without its grid, if that is one of some."""
+    if layer.layout is None or layer.layout.form != "tokens" or layer.layout.grid not in grids:
+        return layer
+    return replace(layer, layout=replace(layer.layout, grid=None))
 
 
 def _by_unit(recording: Recording | None) -> dict[tuple[str, int], Call]:

@@ -178,14 +178,14 @@ def _interval(draws: Tensor, units: int, level: float, shape: torch.Size) -> Int
     """Widened percentiles of all rows but the first, which is the score over all samples."""
     if not 0 < level < 1:
         raise LayerwiseError(f"level={level}, expected a share between 0 and 1")
-    wide = _student((1 + level) / 2, units - 1) * math.sqrt(units / (units - 1))
+    wide = student((1 + level) / 2, units - 1) * math.sqrt(units / (units - 1))
     tail = NormalDist().cdf(-wide)
     ends = torch.tensor([tail, 1 - tail], dtype=draws.dtype, device=draws.device)
     low, high = draws[1:].nanquantile(ends, dim=0)
     return Interval(draws[0].reshape(shape), low.reshape(shape), high.reshape(shape))
 
 
-def _student(probability: float, freedom: int) -> float:
+def student(probability: float, freedom: int) -> float:
     """Quantile of Student's distribution (Abramowitz and Stegun 1964, 26.7.5)."""
     z = NormalDist().inv_cdf(probability)
     terms = (

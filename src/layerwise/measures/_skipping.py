@@ -66,8 +66,8 @@ def skipping(
     past = torch.arange(length, device=token_ids.device) < split
     where = torch.cat([torch.ones_like(mask), past.expand_as(mask)])
     seen = torch.cat([mask, mask & ~past])
-    before, states = _added(network, {"input_ids": token_ids}, blocks)
-    before, truth = before.repeat(1, 2, 1, 1), _probabilities(unembed, states)
+    before, truth = _added(network, {"input_ids": token_ids}, blocks)
+    before = before.repeat(1, 2, 1, 1)
     later = before.new_zeros(len(blocks), len(blocks), 2 * n)
     output = before.new_zeros(len(blocks), 2 * n)
     for i, block in enumerate(blocks):
@@ -75,8 +75,7 @@ def skipping(
             after, states = _added(network, twice, blocks)
         change = (after - before).norm(dim=3) / before.norm(dim=3).clamp(min=1e-30)
         later[i, i + 1 :] = _most(change[i + 1 :], seen)
-        said = _probabilities(unembed, states)
-        output[i] = _most(torch.cat([(half - truth).norm(dim=2) for half in said.split(n)]), seen)
+        output[i] = _most(_moved(unembed, truth, states), seen)
     halves = zip(later.permute(2, 0, 1).split(n), output.T.split(n), strict=True)
     everything, future = (Skipped(*half) for half in halves)
     return everything, future
@@ -108,9 +107,20 @@ def _without(network: Network, block: Layer, where: Bool[Tensor, "n t"]) -> Iter
         yield
 
 
-def _probabilities(unembed: Unembed, states: Float[Tensor, "n t d"]) -> Float[Tensor, "n t v"]:
-    rows = [block.exp() for _, block in unembed.blocks(states.flatten(0, 1))]
-    return torch.cat(rows).unflatten(0, states.shape[:2])
+def _moved(
+    unembed: Unembed, truth: Float[Tensor, "n t d"], states: Float[Tensor, "m t d"]
+) -> Float[Tensor, "m t"]:
+    """How far the probabilities of each half of the states are from the true ones.
+
+    They are made anew for a few rows at a time: those of all tokens may not fit into memory.
+    """
+    halves = [half.flatten(0, 1) for half in states.split(len(truth))]
+    moved: list[list[Tensor]] = [[] for _ in halves]
+    for rows, true in unembed.blocks(truth.flatten(0, 1)):
+        for half, found in zip(halves, moved, strict=True):
+            said = unembed(half[rows]).log_softmax(-1).exp()
+            found.append((said - true.exp()).norm(dim=1))
+    return torch.cat([torch.cat(found) for found in moved]).unflatten(0, states.shape[:2])
 
 
 def _most(values: Float[Tensor, "*l n t"], seen: Bool[Tensor, "n t"]) -> Float[Tensor, "*l n"]:

@@ -23,14 +23,10 @@ from torch import Tensor
 
 from layerwise._paper import paper
 from layerwise.errors import LayerwiseError
-from layerwise.features._decomposition import Decomposition
 from layerwise.features._finite import require_finite
-from layerwise.features._standardise import Standardise
 from layerwise.measures._bootstrap import Interval, bootstrap_sums
 from layerwise.measures._checked import checked
-
-_NUMBERS = 2**24
-"""Left-out errors held at a time."""
+from layerwise.measures._left_out import left_out
 
 
 @final
@@ -99,7 +95,10 @@ def feature_complexity(
     still = (blind.sum(0) <= 1e-20 * columns.square().sum(0)).nonzero().flatten()
     if len(still):
         raise LayerwiseError(f"target {int(still[0])} does not vary; leave it out")
-    errors = [_left_out(checked(layer), columns) for layer in layers.values()]
+    errors = [
+        left_out(checked(layer), columns, lambda _, residual: residual.square(), alike=False)
+        for layer in layers.values()
+    ]
     parts, count = torch.cat([blind, *errors], 1), columns.shape[1]
 
     def unread(sums: Float[Tensor, "r m"]) -> Float[Tensor, "r k"]:
@@ -137,18 +136,3 @@ def feature_importance(
         [6.0, 1.0]
     """
     return (codes * (head @ atoms.T)[labels]).abs().mean(0)
-
-
-def _left_out(layer: Tensor, targets: Tensor) -> Float[Tensor, "n k"]:
-    """Squared error of each sample under the penalty that is best for each target."""
-    n = len(layer)
-    rows = Standardise.fit(layer)(layer.double())
-    solver = Decomposition.of(rows)
-    penalties = n * torch.logspace(-5, 3, 13, dtype=torch.float64, device=rows.device)
-    centred = targets - targets.mean(0)
-    found = []
-    for block in centred.split(max(1, _NUMBERS // (n * len(penalties))), dim=1):
-        errors = solver.solve(block, penalties).left_out.square()
-        best = errors.sum(1).argmin(0)
-        found.append(errors.gather(0, best.expand(1, n, -1))[0])
-    return torch.cat(found, 1)

@@ -106,16 +106,17 @@ def _of_one(rows: Tensor, scores: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
             f"{k} classes among {n} samples; give at least 2, and fewer than those"
         )
     within = rows - _means(rows, index, counts)[index]
-    total, left = rows.square().sum(0), within.square().sum(0)
+    total, left = (part.square().sum(0, dtype=torch.float64) for part in (rows, within))
     units = 1 - left / total.where(total > 0, torch.nan)
     value = 1 - left.sum() / total.sum()
     # What is left of both sums without one sample.
     others = counts[index]
-    own = within.square().sum(1) * others / (others - 1).clamp(min=1)
+    own = within.square().sum(1).double() * others / (others - 1).clamp(min=1)
     without = 1 - (left.sum() - own) / (total.sum() - rows.square().sum(1) * n / (n - 1))
     error = ((n - 1) * (without - without.mean()).square().mean()).sqrt()
-    along = scores - scores.mean(0)
-    told = 1 - (along - _means(along, index, counts)[index]).square().sum(0) / along.square().sum(0)
+    del within
+    apart = scores - _means(scores, index, counts)[index]
+    told = 1 - apart.square().sum(0) / scores.square().sum(0)
     first = (told > 0.25).nonzero().flatten()
     component = first[0] if len(first) else torch.tensor(-1, device=rows.device)
     chance = rows.new_tensor((k - 1) / (n - 1))

@@ -24,6 +24,7 @@ from layerwise.measures._bootstrap import Interval, bootstrap_mean
 from layerwise.measures._checked import centred, checked
 from layerwise.measures._cka import cka
 from layerwise.measures._left_out import right_when_left_out
+from layerwise.measures._principal import principal_axes
 from layerwise.search._labelled import require_labelled
 
 
@@ -107,37 +108,49 @@ def spectral_learning_order(
     require_labelled(rows[0], labels)
     if len(labels.unique()) < 2:
         raise LayerwiseError("all samples are of one class; give at least two")
-    shares = [torch.linalg.svd(each, full_matrices=False) for each in rows]
-    held = shares[-1].S.square().cumsum(0) / shares[-1].S.square().sum()
+    spectrum, axes = principal_axes(rows[-1])
+    held = spectrum.cumsum(0) / spectrum.sum()
     if not held.isfinite().all():
         raise LayerwiseError("the last snapshot says the same of every sample; give another layer")
     count = 1 + int((held < energy).sum())
-    main = [(u[:, :count] * s[:count]) @ v[:count] for u, s, v in shares]
-    rest = [each - lead for each, lead in zip(rows, main, strict=True)]
-    right = torch.stack([_right(each, labels) for each in rows], 1)
-    main_cka, rest_cka = _to_last(main), _to_last(rest)
+    last = _parts(rows[-1], axes[:, :count])
+    shares, main_cka, rest_cka, right, accuracies = [], [], [], [], []
+    for each in rows:  # one at a time: each is as large as a layer
+        spectrum, axes = principal_axes(each)
+        main, rest = _parts(each, axes[:, :count])
+        shares.append((spectrum[:count].sum() / spectrum.sum()).to(each))
+        main_cka.append(cka(main, last[0])[0, 0])
+        rest_cka.append(cka(rest, last[1])[0, 0])
+        right.append(_right(each, labels))
+        accuracies.append([_right(part, labels).mean() for part in (main, rest)])
+    answers = torch.stack(right, 1)
+    on_main, on_rest = (torch.stack(part) for part in zip(*accuracies, strict=True))
+    similar = torch.stack(main_cka), torch.stack(rest_cka)
     return SpectralLearningOrder(
         components=count,
-        energy=torch.stack([s[:count].square().sum() / s.square().sum() for _, s, _ in shares]),
-        frozen=right.mean(0),
-        lead=bootstrap_mean(right, other=right[:, -1:].expand_as(right)),
-        main_accuracy=torch.stack([_right(each, labels).mean() for each in main]),
-        rest_accuracy=torch.stack([_right(each, labels).mean() for each in rest]),
-        main_cka=main_cka,
-        rest_cka=rest_cka,
-        main_reached=_reached(main_cka, reach),
-        rest_reached=_reached(rest_cka, reach),
+        energy=torch.stack(shares),
+        frozen=answers.mean(0),
+        lead=bootstrap_mean(answers, other=answers[:, -1:].expand_as(answers)),
+        main_accuracy=on_main,
+        rest_accuracy=on_rest,
+        main_cka=similar[0],
+        rest_cka=similar[1],
+        main_reached=_reached(similar[0], reach),
+        rest_reached=_reached(similar[1], reach),
     )
+
+
+def _parts(rows: Tensor, axes: Tensor) -> tuple[Tensor, Tensor]:
+    """What lies along some axes, and the rest."""
+    kept = axes.to(rows)
+    main = rows @ kept @ kept.T
+    return main, rows - main
 
 
 def _right(rows: Tensor, labels: Tensor) -> Tensor:
     """Axes are kept as they are; only the unit is brought to that of the penalties."""
     unit = rows.square().sum(1).mean().sqrt()
     return right_when_left_out(rows / unit.where(unit > 0, 1.0), labels, scale=False)
-
-
-def _to_last(parts: Sequence[Tensor]) -> Float[Tensor, " t"]:
-    return torch.stack([cka(each, parts[-1])[0, 0] for each in parts])
 
 
 def _reached(similar: Tensor, reach: float) -> int:

@@ -116,8 +116,8 @@ class CellAttention(nn.Module):
 
 def _linear(inputs: int, outputs: int, dtype: torch.dtype, generator: Generator) -> nn.Linear:
     """A linear layer that starts from a generator, not from the global random state."""
-    layer = nn.utils.skip_init(nn.Linear, inputs, outputs, dtype=dtype)
+    layer = nn.utils.skip_init(nn.Linear, inputs, outputs)
     bound = inputs**-0.5
     nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
     nn.init.zeros_(layer.bias)
-    return layer
+    return layer.to(dtype)  # drawn in one precision, so that another changes nothing else

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
-Places = Float[Tensor, "n t d"]
+Places = Float[Tensor, "n _ d"]
 
 
 def linear_attention(

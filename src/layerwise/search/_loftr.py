@@ -118,8 +118,10 @@ class LoFTR(nn.Module):
         generator = generator or Generator().manual_seed(0)
         first = dense(network, image[:1], layer=coarse), dense(network, image[:1], layer=fine)
         widths = first[0].shape[1], first[1].shape[1]
-        loftr = cls(coarse, fine, widths, dims=dims, pairs=pairs).to(image.dtype)
-        loftr._start([rows(maps).flatten(0, 1) for maps in first], generator)
+        loftr = cls(coarse, fine, widths, dims=dims, pairs=pairs)
+        # Drawn in one precision, so that another one changes nothing else.
+        loftr._start([rows(maps).flatten(0, 1).float() for maps in first], generator)
+        loftr = loftr.to(image)
         optimiser = torch.optim.Adam(loftr.parameters(), lr=rate)
         dense(network, image, layer=coarse)  # refuse what is not finite before anything is learned
         for _ in range(steps):
@@ -137,7 +139,7 @@ class LoFTR(nn.Module):
         self,
         network: Network,
         image: Float[Tensor, "n 3 H W"],
-        partner: Float[Tensor, "n 3 H W"],
+        partner: Float[Tensor, "m 3 _ _"],
         *,
         least: float = 0.2,
         border: int = 0,
@@ -169,8 +171,6 @@ class LoFTR(nn.Module):
         for n, pairs in enumerate(best):
             i, j = pairs.nonzero().unbind(1)
             scores = sure[n, i, j]
-            order = scores.argsort(descending=True, stable=True)
-            i, j = i[order], j[order]
             moved = here[j]
             if refine and len(i):
                 shift, _ = self._shift(
@@ -180,7 +180,7 @@ class LoFTR(nn.Module):
                     [sizes[1][1] / fine[1].shape[3], sizes[1][0] / fine[1].shape[2]]
                 )
                 moved = moved + shift * (_WINDOW // 2) * cell
-            found.append(PictureMatches(there[i], moved, scores[order]))
+            found.append(PictureMatches(there[i], moved, scores))
         return found
 
     def _look(
@@ -191,13 +191,13 @@ class LoFTR(nn.Module):
         entered = []
         for maps in (one, other):
             places = self.enter(rows(maps))
-            code = sine_positions(places.shape[2], *maps.shape[2:], like=places)
+            code = sine_positions(places.shape[2], maps.shape[2], maps.shape[3], like=places)
             entered.append(places + self.position * code)
         return one, other, self.transformer(entered[0], entered[1])
 
     def _shift(
         self,
-        fine: list[Float[Tensor, "c h w"]],
+        fine: list[Tensor],
         sizes: list[tuple[int, int]],
         places: tuple[Tensor, Tensor],
         context: tuple[Tensor, Tensor],
@@ -244,9 +244,9 @@ class LoFTR(nn.Module):
             loss = loss + error.sum() / (len(view) * max(1, len(error)) * float(weight.mean()))
         return loss
 
-    def _start(self, rows_of: list[Float[Tensor, "t c"]], generator: Generator) -> None:
+    def _start(self, places_of: list[Tensor], generator: Generator) -> None:
         """Standardised channels, turned at random: plain matching."""
-        for layer, places in zip((self.enter, self.enter_fine), rows_of, strict=True):
+        for layer, places in zip((self.enter, self.enter_fine), places_of, strict=True):
             nn.init.orthogonal_(layer.weight, generator=generator)
             scale = places.std(0, correction=0).clamp(min=1e-6) * places.shape[1] ** 0.5
             layer.weight.data.div_(scale / layer.weight.shape[0] ** 0.5)
@@ -266,7 +266,7 @@ def confidence(
 
 
 def expectation(
-    one: Float[Tensor, "m w d"], other: Float[Tensor, "m w d"]
+    one: Float[Tensor, "m a d"], other: Float[Tensor, "m a d"]
 ) -> tuple[Float[Tensor, "m 2"], Float[Tensor, " m"]]:
     """Mean place of the window's middle in the other's window, from -1 to 1, and its variance."""
     middle = one[:, one.shape[1] // 2]
@@ -279,7 +279,7 @@ def expectation(
 
 def _windows(
     maps: Float[Tensor, "c h w"], size: tuple[int, int], places: Float[Tensor, "m 2"]
-) -> Float[Tensor, "m w c"]:
+) -> Float[Tensor, "m a c"]:
     """Windows of fine cells around places in pixels, read between cells where need be."""
     reach = torch.arange(_WINDOW).to(places) - _WINDOW // 2
     steps = torch.stack(torch.meshgrid(reach, reach, indexing="xy"), 2).flatten(0, 1)
@@ -313,7 +313,7 @@ def _last_of_stride(network: Network, stride: int) -> str:
 
     def narrow(layer: Layer) -> bool:
         grid = None if layer.layout is None else layer.layout.grid
-        return grid is not None and example.shape[-1] <= stride * grid[1]
+        return grid is not None and grid[1] > 1 and example.shape[-1] <= stride * grid[1]
 
     found = [layer.name for layer in network.layers if narrow(layer)]
     if not found:

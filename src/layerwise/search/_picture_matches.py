@@ -17,7 +17,7 @@ from layerwise.search._dense import centres, dense, rows
 @final
 @dataclass(frozen=True)
 class PictureMatches:
-    """Pairs of places, the surest first.
+    """Pairs of places, row by row of the one picture.
 
     Args:
         places: in the one picture, in pixels to the right and down.
@@ -33,7 +33,7 @@ class PictureMatches:
 def match_pictures(
     network: Network,
     image: Float[Tensor, "n 3 H W"],
-    partner: Float[Tensor, "n 3 H W"],
+    partner: Float[Tensor, "m 3 _ _"],
     *,
     layer: str = "60%",
     size: tuple[int, int] | None = None,
@@ -69,7 +69,6 @@ def match_pictures(
     for mine, theirs in zip(rows(one), rows(other), strict=True):
         matches = correspond(mine, theirs)
         kept = (matches.cycle(there) <= astray).nonzero().flatten()
-        kept = kept[matches.scores[kept].argsort(descending=True, stable=True)]
         found.append(PictureMatches(there[kept], here[matches.rows[kept]], matches.scores[kept]))
     return found
 

@@ -17,9 +17,11 @@ from typer.core import TyperGroup
 
 import layerwise
 from layerwise.cli._allocator import keep_freed_memory
+from layerwise.cli._anomalies import judge
 from layerwise.cli._atlas import survey
 from layerwise.cli._demo import demo
 from layerwise.cli._extract import extract
+from layerwise.cli._groups import find_copies, find_groups
 from layerwise.cli._index import make_index
 from layerwise.cli._layers import list_layers
 from layerwise.cli._list import list_methods
@@ -85,6 +87,9 @@ app.command("atlas")(survey)
 app.command("extract")(extract)
 app.command("index")(make_index)
 app.command("search")(find)
+app.command("anomalies")(judge)
+app.command("dedupe")(find_copies)
+app.command("cluster")(find_groups)
 app.command("list")(list_methods)
 app.command("demo")(demo)
 

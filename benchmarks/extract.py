@@ -26,7 +26,7 @@ from _results import Row, keep, machine
 from rich.console import Console
 
 SETTINGS = ("default", "kept")
-MEASURES = ("costs", "comparing layers", "judging", "choosing")
+MEASURES = ("costs", "comparing layers", "joining", "judging", "choosing")
 """Beginnings of the stages of a survey that measure layers."""
 
 

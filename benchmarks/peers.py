@@ -84,7 +84,7 @@ def timm_features_only(network: Network, layers: Sequence[Layer], inputs: Tensor
     import timm
 
     weights = network.module.state_dict()
-    cut = timm.create_model("efficientnet_lite0", features_only=True).eval()
+    cut = timm.create_model("tf_efficientnet_lite0", features_only=True).eval()
     cut.load_state_dict(weights, strict=False)
     ends = _ends_of_stages(layers)
     return lambda: _pooled(ends, dict(zip([la.name for la in ends], cut(inputs), strict=True)))

@@ -1,5 +1,8 @@
 """Reading layers beside the bare forward: all block outputs, pooled, and one middle layer alone.
 
+Layers are read as `extract` reads them, with taps that are held over many batches. Pictures are
+also fed with their channels last, as `extract` feeds them to a network on a CPU that allows it.
+
     python benchmarks/reading.py [--networks NAME ...] [--batch 8] [--turns 7] [--rounds 2]
 
 Every network runs in processes of its own, with glibc's allocator as it is and with the command
@@ -18,6 +21,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 from _results import Row, keep, machine, resident
@@ -25,9 +30,12 @@ from rich.console import Console
 
 NETWORKS = ("efficientnet-lite0", "dinov2-small", "minilm-l6", "smollm2-135m")
 BARE, ALL, ONE = "bare forward", "all layers, pooled", "middle layer, pooled"
+FED = "all layers, pooled, as extract feeds them"
 SETTINGS = ("default", "kept")
 Seconds = tuple[float, float]
 """On the clock, and of all cores together."""
+Job = Callable[[], AbstractContextManager[Callable[[Any], object]]]
+"""Gets ready, and gives what is timed."""
 
 
 def measure(name: str, setting: str, batch: int, turns: int) -> dict[str, Any]:
@@ -40,7 +48,8 @@ def measure(name: str, setting: str, batch: int, turns: int) -> dict[str, Any]:
 
     import layerwise
     from layerwise.features import Mean
-    from layerwise.taps import pool
+    from layerwise.taps import pooling
+    from layerwise.taps._channels_last import channels_last, channels_last_helps
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
     network = layerwise.open(name)
@@ -50,25 +59,31 @@ def measure(name: str, setting: str, batch: int, turns: int) -> dict[str, Any]:
     middle = network.layers.select("50%")[0]
     blocks = network.layers.select("blocks")
 
+    with pooling(network, "blocks", [Mean()]) as run:
+        fed = channels_last(inputs) if channels_last_helps(network, run) else inputs
+
     def bare() -> None:
         with torch.inference_mode():
             network(inputs)
 
-    jobs: dict[str, Callable[[], object]] = {
-        BARE: bare,
-        ALL: lambda: pool(network, inputs, "blocks", [Mean()]),
-        ONE: lambda: pool(network, inputs, middle.name, [Mean()]),
+    jobs: dict[str, Job] = {
+        BARE: lambda: nullcontext(lambda _: bare()),
+        ALL: lambda: pooling(network, "blocks", [Mean()]),
+        FED: lambda: pooling(network, "blocks", [Mean()]),
+        ONE: lambda: pooling(network, middle.name, [Mean()]),
     }
     memory = {}
-    for job, work in jobs.items():
-        start = resident("VmRSS", afresh=True)
-        work()
-        memory[job] = resident("VmHWM") - start
+    for job, begin in jobs.items():
+        with begin() as work:
+            start = resident("VmRSS", afresh=True)
+            work(inputs)
+            memory[job] = resident("VmHWM") - start
     times: dict[str, list[Seconds]] = {job: [] for job in jobs}
     shares: list[Seconds] = []
     for turn in range(turns):
         for job in list(jobs) if turn % 2 else list(jobs)[::-1]:
-            times[job].append(_timed(jobs[job]))
+            with jobs[job]() as work:
+                times[job].append(_timed(partial(work, fed if job == FED else inputs)))
         shares.append(_share(network.module.get_submodule(middle.name), bare))
     return {
         "memory": memory,
@@ -146,7 +161,7 @@ def _row(name: str, runs: dict[str, list[dict[str, Any]]], clock: int) -> Row:
     memory = {
         job: statistics.median(run["memory"][job] for run in runs["default"]) for job in (BARE, ALL)
     }
-    ordinary, kept = seconds("default", BARE), seconds("kept", ALL)
+    ordinary, kept = seconds("default", BARE), seconds("kept", FED)
     one = paired("default", ONE)
     assert ordinary is not None
     assert one is not None
@@ -156,7 +171,8 @@ def _row(name: str, runs: dict[str, list[dict[str, Any]]], clock: int) -> Row:
         "bare ms": 1000 * ordinary,
         "all layers / bare": paired("default", ALL),
         "the same, both with our allocator setting": paired("kept", ALL),
-        "all layers with the setting / bare without": kept and kept / ordinary,
+        "as extract feeds them": paired("default", FED),
+        "as the command does it / bare without": kept and kept / ordinary,
         "one layer / its share": one / share,
         "its share": share,
         "bare peak MB": memory[BARE],

@@ -32,7 +32,9 @@ CLAIMS = ROOT / "build" / "claims.json"
 
 hypothesis.settings.register_profile("layerwise", deadline=None, derandomize=True, max_examples=25)
 hypothesis.settings.load_profile("layerwise")
-torch.set_num_threads(int(os.environ.get("LAYERWISE_THREADS", "0")) or min(4, os.cpu_count() or 1))
+# Workers of pytest-xdist share the cores.
+_SHARE = max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+torch.set_num_threads(int(os.environ.get("LAYERWISE_THREADS", "0")) or min(4, _SHARE))
 # Without a connection a test that needs a download is to be skipped soon.
 os.environ.setdefault("PIP_RETRIES", "1")
 
@@ -68,6 +70,32 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("no folder ../shared beside the checkout")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Any:
+    """SmolLM2-135M, opened once for all tests that only read it."""
+    import layerwise
+
+    return layerwise.open("smollm2-135m")
+
+
+@pytest.fixture(scope="session")
+def prose(smollm2: Any) -> torch.Tensor:
+    """Texts of Python's library in SmolLM2's tokens, `[64 48]`, cut to one length."""
+    import layerwise
+
+    texts = layerwise.data.open("stdlib")
+    orders = texts.targets["order"]
+    kept = [i for i in range(len(texts)) if orders.classes[int(orders.values[i])] == "kept"]
+    found = []
+    for row in kept:
+        ids = smollm2.prepare(texts.load(row))["input_ids"]
+        if len(ids) >= 48:
+            found.append(ids[:48])
+        if len(found) == 64:
+            break
+    return torch.stack(found)
 
 
 @pytest.fixture
@@ -132,8 +160,19 @@ def _methods() -> Iterator[tuple[str, Callable[..., Any]]]:
                 yield f"{room}.{name}", method
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over the claims that a worker of pytest-xdist has measured."""
+    found = vars(node).get("workeroutput", {}).get("claims", [])
+    node.config.stash.setdefault(_claims, []).extend(found)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     fresh = session.config.stash.get(_claims, [])
+    worker = vars(session.config).get("workeroutput")
+    if worker is not None:
+        worker["claims"] = fresh
+        return
     if not fresh:
         return
     known = json.loads(CLAIMS.read_text()) if CLAIMS.exists() else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -130,3 +131,27 @@ class Unhelpful(nn.Module):
         except Exception:
             return vectors
         return self.outer(self.dropout(hidden.clone() + noise))
+
+
+def tiny_bert(folder: Path) -> Path:
+    """Save a BERT that knows three words, and its tokenizer, for texts of 16 tokens."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    words = {w: i for i, w in enumerate(["[PAD]", "[UNK]", "red", "green", "apple"])}
+    rules = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    rules.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=rules, pad_token="[PAD]", unk_token="[UNK]", model_max_length=16
+    )
+    tokenizer.save_pretrained(folder)
+    config = BertConfig(
+        vocab_size=5,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=16,
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder

@@ -57,7 +57,18 @@ _HOME = {
     "tap": "taps",
 }
 _ROOMS = frozenset(
-    {"atlas", "data", "features", "fuse", "measures", "models", "report", "search", "taps"}
+    {
+        "atlas",
+        "data",
+        "explain",
+        "features",
+        "fuse",
+        "measures",
+        "models",
+        "report",
+        "search",
+        "taps",
+    }
 )
 
 

@@ -17,7 +17,7 @@ from layerwise.errors import unknown
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from layerwise.models import Network
+    from layerwise import Network
 
 _SAMPLES, _CLASSES, _WIDTH, _PLACES, _SIDE, _WORDS = 36, 3, 6, 5, 8, 20
 
@@ -85,10 +85,29 @@ def _feature_map(generator: Generator) -> Tensor:
     return torch.rand(_SAMPLES, _WIDTH, _PLACES, _PLACES, generator=generator)
 
 
+def _masks(_: Generator) -> Tensor:
+    """A first object on the left of a first frame, and a second one on its right."""
+    import torch
+
+    left = (torch.arange(_PLACES) < _PLACES // 2).float().expand(_PLACES, _PLACES)
+    return torch.stack([left, 1 - left])[None]
+
+
+def _heat(generator: Generator) -> Tensor:
+    import torch
+
+    return torch.rand(_SAMPLES, 1, _PLACES, _PLACES, generator=generator)
+
+
 def _image(generator: Generator) -> Tensor:
     import torch
 
     return torch.rand(_SAMPLES, 3, _SIDE, _SIDE, generator=generator)
+
+
+def _partner(generator: Generator) -> Tensor:
+    """The pictures a little to the right."""
+    return _image(generator).roll(1, 3)
 
 
 def _network(generator: Generator) -> Network:
@@ -151,17 +170,49 @@ def _layers(generator: Generator) -> dict[str, Tensor]:
     return {name: _clouds(generator) for name in ("early", "late")}
 
 
+def _snapshots(generator: Generator) -> list[Tensor]:
+    """A layer that tells the classes apart better and better."""
+    import torch
+
+    noise = torch.randn(_SAMPLES, _WIDTH, generator=generator)
+    clouds = _clouds(generator)
+    return [noise + share * clouds for share in (0.0, 0.3, 1.0)]
+
+
 WORDS = (
-    Word("feature_map", "a layer's output that has places in rows and columns", "[n c h w]", _feature_map),
+    Word(
+        "feature_map",
+        "a layer's output that has places in rows and columns",
+        "[n c h w]",
+        _feature_map,
+    ),
     Word("features", "one row of numbers for each sample", "[n d]", _clouds),
+    Word(
+        "heat", "how much each place counts, as an explanation says", "[n 1 h w] or [n t 1]", _heat
+    ),
     Word("image", "pictures, as the network takes them", "[n 3 H W]", _image),
     Word("inputs", "a batch, as the network takes it", "[n ...]", _image),
     Word("labels", "class of each sample, counted from 0", "[n] int64", _labels),
-    Word("language_model", "a causal language model, as `open` gives it", "Network", _language_model),
+    Word(
+        "language_model", "a causal language model, as `open` gives it", "Network", _language_model
+    ),
     Word("layers", "features of several layers, by address", "{address: [n d]}", _layers),
+    Word("masks", "regions of pictures, one map for each object, from 0 to 1", "[m k h w]", _masks),
     Word("network", "a network, as `open` gives it", "Network", _network),
     Word("other", "the same samples read by another layer or network", "[n e]", _other),
+    Word(
+        "partner",
+        "for each picture another of the same thing, to match with",
+        "[n 3 H W]",
+        _partner,
+    ),
     Word("queries", "rows that are looked up among `features`", "[m d]", _queries),
+    Word(
+        "snapshots",
+        "a layer at several times of its training, earliest first",
+        "[n d] each",
+        _snapshots,
+    ),
     Word("targets", "a quantity of each sample", "[n]", _targets),
     Word("token_ids", "pieces of text, by number", "[n t] int64", _token_ids),
     Word("tokens", "places of each sample, such as words or patches", "[n t d]", _tokens),

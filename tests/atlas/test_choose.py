@@ -65,10 +65,42 @@ def test_validation_chooses_although_test_would_choose_otherwise():
 def test_the_cheapest_layer_that_cannot_be_told_from_the_best():
     choice = chosen(standing({"early": (0.5, 0.5), "middle": (0.9, 0.9), "late": (0.905, 0.9)}))
     assert choice.cheapest.layer == "middle"
+    assert choice.saved in (0.0, 0.5)
     assert {layer for _, layer, _, _ in choice.indistinguishable} >= {"middle", "late"}
     assert "early" not in {layer for _, layer, _, _ in choice.indistinguishable}
-    assert choice.saved in (0.0, 0.5)
     assert choice.enough
+
+
+def test_a_gap_of_more_than_a_standard_error_is_not_as_good():
+    """3 of 50 more are wrong: the interval reaches zero, the gap is 1.8 standard errors."""
+    every, none = torch.ones(50).bool(), torch.zeros(50).bool()
+    some = torch.arange(50) >= 3
+    right = {"early": (some, every), "middle": (every, every), "late": (none, none)}
+    target = Target("t", "class", torch.ones(50).long(), ("a", "b"))
+    keys = [str(i) for i in range(50)]
+    choice = chosen(stand(target, keys, [table(right, 0)], torch.Generator().manual_seed(0)))
+    assert choice.best.layer == choice.cheapest.layer == "middle"
+    assert {layer for _, layer, _, _ in choice.indistinguishable} == {"early", "middle"}
+
+
+def test_a_combination_must_be_clearly_better_than_one_layer():
+    rates = {"early": (0.5, 0.5), "middle": (0.9, 0.9), "late": (0.91, 0.91)}
+    found = standing(rates)
+    joined = [("net", "late", "mean")]
+    options = {"milliseconds": COSTS, "last": {"net": "late"}, "combined": joined}
+
+    def best(standing) -> str:
+        generator = torch.Generator().manual_seed(0)
+        return choose(standing, generator=generator, **options).best.layer
+
+    assert best(found) == "middle"
+    assert best(standing({**rates, "late": (0.97, 0.97)})) == "late"
+
+
+def test_test_refutes_a_cheap_layer_that_validation_could_not_tell():
+    choice = chosen(standing({"early": (0.9, 0.6), "middle": (0.9, 0.9), "late": (0.5, 0.5)}))
+    assert choice.cheapest == choice.best
+    assert choice.saved == 0.0
 
 
 def test_few_groups_are_too_few_however_many_samples_they_have():

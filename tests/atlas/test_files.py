@@ -116,7 +116,9 @@ def test_the_tables_hold_the_rows(tmp_path: Path) -> None:
     atlas = awkward()
     save(atlas, tmp_path)
     tables = {path.stem: pq.read_table(path) for path in (tmp_path / "tables").iterdir()}
-    assert set(tables) == {"layers", "scores", "choices", "controls", "collapse", "similarity"}
+    assert set(tables) == {
+        *("layers", "scores", "choices", "controls", "collapse", "language", "similarity")
+    }
     assert tables["layers"].to_pylist()[0] == {
         **dataclasses.asdict(atlas.layers[0]),
         "shape": [1, 8, 4, 4],

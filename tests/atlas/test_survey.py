@@ -59,7 +59,15 @@ def samples():
     values = torch.randn(600, 4, generator=torch.Generator().manual_seed(0))
     size = values.square().sum(1)
     rows = [
-        (row, {"far": "yes" if s > size.median() else "no", "size": float(s), "luck": float(noise)})
+        (
+            row,
+            {
+                "far": "yes" if s > size.median() else "no",
+                "size": float(s),
+                "luck": float(noise),
+                "both": float(s + 3 * row[3]),
+            },
+        )
         for row, s, noise in zip(values, size, torch.rand(600), strict=True)
     ]
     return data.open(rows)
@@ -82,12 +90,26 @@ def test_the_layer_that_holds_the_answer_is_chosen(found):
     assert choices["luck"].best.test < 0.1
 
 
+def test_what_no_layer_holds_alone_is_read_from_two(found):
+    """The size is known to the second layer only, the last number to the first only."""
+    choice = next(choice for choice in found[1].choices if choice.target == "both")
+    assert choice.best.layer == "blocks.0 + blocks.1" or choice.best.pooling == "weighted-sum"
+    assert choice.best.test > 0.95
+    assert choice.gain_low > 0.1
+    greedy = [s for s in found[1].scores if s.target == "both" and s.pooling == "greedy"]
+    assert [set(s.layer.split(" + ")) for s in greedy] == [{"blocks.0", "blocks.1"}]
+    assert greedy[0].test > 0.95
+    assert "layerwise.fuse" in choice.code
+    compile(choice.code, "code", "exec")
+
+
 def test_controls_are_at_chance_and_random_weights_are_reported(found):
     chance = {row.target: row.chance for row in found[1].targets}
     for control in found[1].controls:
         assert control.permuted < chance[control.target] + 0.12
-        assert control.random_weights is not None
-        assert control.samples == 256
+        if control.layer in ("blocks.0", "blocks.1", "blocks.2"):
+            assert control.random_weights is not None
+            assert control.samples == 128
 
 
 def test_the_folder_holds_all_of_it(found):

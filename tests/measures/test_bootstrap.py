@@ -11,7 +11,7 @@ from torch import Tensor
 
 from layerwise.errors import LayerwiseError
 from layerwise.measures import Interval, bootstrap_mean, bootstrap_r2
-from layerwise.measures._bootstrap import _student
+from layerwise.measures._bootstrap import student
 
 
 def _share_that_holds(interval: Interval, truth: float) -> float:
@@ -109,7 +109,7 @@ def test_groups_may_be_names() -> None:
 
 @pytest.mark.parametrize("freedom", [3, 10, 100])
 def test_students_quantile_is_that_of_scipy(freedom: int) -> None:
-    assert _student(0.975, freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=0.01)
+    assert student(0.975, freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=0.01)
 
 
 def test_mistakes_are_named() -> None:

@@ -13,12 +13,19 @@ from torch import Tensor
 from layerwise.measures import (
     CKA,
     Covariance,
+    SpectralLearningOrder,
+    StabilityPlasticity,
     cka,
+    debiased_participation_ratio,
     effective_rank,
+    feature_complexity,
     intrinsic_dimension,
     neural_collapse,
     participation_ratio,
+    representation_bias,
+    spectral_learning_order,
     spectrum,
+    stability_plasticity,
 )
 from layerwise.measures.laws import (
     Change,
@@ -41,14 +48,37 @@ def collapse(features: Tensor, labels: Tensor) -> Tensor:
     return torch.stack([found.nc1, found.cdnv, found.nc2_equinorm, found.nc3, found.nc4])
 
 
+def complexity(features: Tensor, labels: Tensor) -> Tensor:
+    layers = {"a": features[:, :3], "b": features}
+    return feature_complexity(layers, torch.eye(3).to(features)[labels]).complexity.value
+
+
+def learned(features: Tensor, labels: Tensor) -> SpectralLearningOrder:
+    return spectral_learning_order([features[:, :4], features], labels)
+
+
+def kept(features: Tensor, labels: Tensor) -> StabilityPlasticity:
+    return stability_plasticity([features + 1, 3 * features], labels)
+
+
+def represented(features: Tensor, labels: Tensor) -> Tensor:
+    """What does not depend on the axes."""
+    return representation_bias(features, labels).explained.value
+
+
 MEASURES = {
     cka: (turned, scaled, moved),
     cka_with_classes: (turned, scaled, moved),
     collapse: (turned, scaled, moved),
+    complexity: (scaled, moved),
+    debiased_participation_ratio: (turned, scaled, moved),
     effective_rank: (turned, scaled, moved),
     intrinsic_dimension: (turned, scaled, moved),
+    kept: (scaled, moved),
+    learned: (scaled, moved),
     neural_collapse: (turned, scaled),
     participation_ratio: (turned, scaled, moved),
+    represented: (turned, scaled, moved),
     spectrum: (turned, moved),
 }
 every_measure = pytest.mark.parametrize("measure", MEASURES)

@@ -8,7 +8,7 @@ from importlib import resources
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 import layerwise
@@ -27,14 +27,30 @@ SIDE = 64
 Crop = Callable[[int, tuple[float, float], int], Tensor]
 
 
-@pytest.fixture(scope="session")
-def crop() -> Crop:
-    """Crops of every scene `[20 count 3 64 64]`, from 0 to 1, of a size between two parts of it."""
-    scenes = [
+def _scenes() -> list[Image.Image]:
+    return [
         Image.open(str(resources.files(package) / name)).convert("RGB")
         for package, names in _SCENES.items()
         for name in names.split()
     ]
+
+
+@pytest.fixture(scope="session")
+def scenes() -> Tensor:
+    """The middle square of every scene `[20 3 224 224]`, from 0 to 1."""
+    squares = [ImageOps.fit(scene, (224, 224), Image.Resampling.BICUBIC) for scene in _scenes()]
+    return (
+        torch.stack([torch.from_numpy(np.asarray(square).copy()) for square in squares]).permute(
+            0, 3, 1, 2
+        )
+        / 255
+    )
+
+
+@pytest.fixture(scope="session")
+def crop() -> Crop:
+    """Crops of every scene `[20 count 3 64 64]`, from 0 to 1, of a size between two parts of it."""
+    scenes = _scenes()
 
     def one(scene: Image.Image, part: float, place: tuple[float, float]) -> Tensor:
         side = part * min(scene.size)

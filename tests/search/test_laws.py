@@ -8,6 +8,7 @@ from torch import Tensor
 
 from layerwise.errors import LayerwiseError
 from layerwise.search import (
+    Exploit,
     Faiss,
     Logistic,
     NearestMean,
@@ -31,7 +32,9 @@ class Nearest:
         return self.index(features, count=5).classify(self.labels, counts=(1, 5))
 
 
-@pytest.mark.parametrize("fit", [Logistic.fit, NearestMean.fit, OffTheShelf.fit, Nearest])
+@pytest.mark.parametrize(
+    "fit", [Exploit.fit, Logistic.fit, NearestMean.fit, OffTheShelf.fit, Nearest]
+)
 def test_classifiers_keep_the_laws(fit) -> None:
     check(fit)
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
+from layerwise.atlas._language_rows import Language
+
 
 @final
 @dataclass(frozen=True)
@@ -119,9 +121,11 @@ class Choice:
     """The answer for one target.
 
     `best` was chosen on validation, `last` is the network's last layer, `cheapest` the cheapest
-    candidate that validation cannot tell from the best. `gain` is best minus last on test, paired
-    over the same samples, with its interval. `enough` is False where the data are too few to tell;
-    `words` says all of it in a sentence or three, `code` is Python that uses the answer.
+    candidate within one standard error of the best on validation, unless test tells the two apart.
+    `gain` is best minus last on test, paired over the same samples, with its interval.
+    `indistinguishable` are all candidates whose gap to the best on validation has an interval that
+    reaches zero. `enough` is False where the data are too few to tell; `words` says all of it in a
+    sentence or three, `code` is Python that uses the answer.
     """
 
     target: str
@@ -247,3 +251,4 @@ class Atlas:
     neighbours: tuple[Neighbours, ...]
     pictures: tuple[LayerPicture, ...]
     set_aside: tuple[tuple[str, str], ...]
+    language: tuple[Language, ...] = ()

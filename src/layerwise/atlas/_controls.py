@@ -19,10 +19,12 @@ from layerwise.data import Samples, Split, Target
 from layerwise.features import Column, First, GeM, Last, Max, Mean
 from layerwise.measures import LinearReadout, bootstrap_mean, probe
 from layerwise.models import Network, randomised
-from layerwise.taps import pool
+from layerwise.taps import pooling
+from layerwise.taps._channels_last import channels_last, channels_last_helps
 
-_SAMPLES = 256
-_BATCH = 16
+_SAMPLES = (128, 256)
+"""At least and at most; between them an eighth of all, so that the control costs no more."""
+_BATCH = 8
 _FEWEST = 4
 _READOUT = LinearReadout()
 
@@ -30,9 +32,9 @@ _READOUT = LinearReadout()
 def drawn(rows: Sequence[int], seed: int) -> list[int]:
     """The samples that the network with random weights is read on."""
     generator = torch.Generator().manual_seed(seed)
-    return sorted(
-        rows[i] for i in torch.randperm(len(rows), generator=generator)[:_SAMPLES].tolist()
-    )
+    few, many = _SAMPLES
+    count = max(few, min(many, len(rows) // 8))
+    return sorted(rows[i] for i in torch.randperm(len(rows), generator=generator)[:count].tolist())
 
 
 def untrained(
@@ -42,16 +44,18 @@ def untrained(
     prepared = [network.prepare(samples.load(row)) for row in rows]
     batches = [network.batch(prepared[i : i + _BATCH]) for i in range(0, len(rows), _BATCH)]
     other = randomised(network, seed=seed, inputs=batches[0])
-    known = {pooling.name: pooling for pooling in (Mean(), First(), Last(), Max(), GeM())}
+    known = {way.name: way for way in (Mean(), First(), Last(), Max(), GeM())}
     layers = list(dict.fromkeys(column.layer for column in columns))
     poolings = {
         layer: [known[column.pooling] for column in columns if column.layer == layer]
         for layer in layers
     }
-    parts = [pool(other, inputs, layers, poolings) for inputs in batches]
+    with pooling(other, layers, poolings) as run:
+        reorder = channels_last_helps(other, run)
+        parts = [run(channels_last(inputs) if reorder else inputs) for inputs in batches]
     return {
-        (network.name, layer, pooling): torch.cat([part[layer, pooling] for part in parts]).cpu()
-        for layer, pooling in parts[0]
+        (network.name, layer, way): torch.cat([part[layer, way] for part in parts]).cpu()
+        for layer, way in parts[0]
     }
 
 

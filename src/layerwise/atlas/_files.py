@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from layerwise.atlas._atlas import Atlas
+from layerwise.atlas._comparison import Comparison
 from layerwise.atlas._parquet import tables
 from layerwise.atlas._plain import WrongShape, from_plain, to_plain
 from layerwise.errors import LayerwiseError
@@ -28,8 +29,8 @@ _NAME = "atlas.json"
 def save(atlas: Atlas, folder: str | Path) -> Path:
     """Write `atlas.json`, and its tables as `tables/*.parquet`.
 
-    The tables are `layers`, `scores`, `choices`, `controls`, `collapse` and `similarity`, the last
-    one with one row per pair of layers.
+    The tables are `layers`, `scores`, `choices`, `controls`, `collapse`, `language` and
+    `similarity`, the last one with one row per pair of layers.
 
     Args:
         atlas: what to write.
@@ -57,6 +58,25 @@ def save(atlas: Atlas, folder: str | Path) -> Path:
     text = "".join(_lines(to_plain(atlas)))
     write_whole(folder / _NAME, text.encode("utf-8", "backslashreplace"))
     return folder / _NAME
+
+
+def save_comparison(comparison: Comparison, folder: str | Path) -> Path:
+    """Write `comparison.json`.
+
+    Args:
+        comparison: what to write.
+        folder: where to; it is made if it is not there.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        LayerwiseError: the folder cannot be written.
+    """
+    text = "".join(_lines(to_plain(comparison)))
+    path = Path(folder) / "comparison.json"
+    write_whole(path, text.encode("utf-8", "backslashreplace"))
+    return path
 
 
 def load(folder: str | Path) -> Atlas:

@@ -8,6 +8,7 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from layerwise.atlas._atlas import Atlas, Choice, Collapse, Control, LayerRow, Score
+from layerwise.atlas._language_rows import LanguageRow
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,6 +28,7 @@ def tables(atlas: Atlas) -> Iterator[tuple[str, bytes]]:
     yield "choices", _table(Choice, atlas.choices)
     yield "controls", _table(Control, atlas.controls)
     yield "collapse", _table(Collapse, atlas.collapse)
+    yield "language", _table(LanguageRow, [row for each in atlas.language for row in each.rows])
     yield "similarity", _similarity(atlas)
 
 

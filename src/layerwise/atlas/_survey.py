@@ -28,16 +28,18 @@ from layerwise.atlas._atlas import (
     TargetRow,
 )
 from layerwise.atlas._choose import Key, choose, stand
+from layerwise.atlas._combine import beside, combine
 from layerwise.atlas._controls import controls, drawn, untrained
 from layerwise.atlas._costs import forward_milliseconds
 from layerwise.atlas._files import save
 from layerwise.atlas._geometry import collapse_of, dimensions_of, similarity_of
+from layerwise.atlas._language import language_of
 from layerwise.atlas._show import choose_shown, neighbours, pictures, place, show
 from layerwise.atlas._words import code, words
 from layerwise.data import Samples, Split, Target, split
 from layerwise.errors import LayerwiseError, unknown
 from layerwise.features.laws import Pooling
-from layerwise.measures import probe
+from layerwise.measures import LinearReadout, probe
 from layerwise.models import Network
 from layerwise.taps import Extraction, extract
 
@@ -130,6 +132,8 @@ def survey(
     ]
     with clock.stage("comparing layers"):
         similarity = similarity_of(features, list(named))
+    with clock.stage("depth of language models"):
+        language = [language_of(network, known, seeds[0]) for network in named.values()]
     with clock.stage("pictures"):
         sides = _sides(judged[0].split)
         shown = choose_shown([i for i, s in sides.items() if s == "test"], _SHOWN, seeds[0])
@@ -166,7 +170,7 @@ def survey(
                 replace(
                     j.choice,
                     words=words(j.choice, j.row, len(named)),
-                    code=code(j.choice.best, named),
+                    code=code(j.choice.best, named, j.members),
                 )
                 for j in judged
             ),
@@ -178,6 +182,7 @@ def survey(
             neighbours=tuple(m for name in named for m in neighbours(name, per_network[name])),
             pictures=tuple(seen),
             set_aside=_set_aside(samples, extractions),
+            language=tuple(found for found in language if found is not None),
         )
     save(atlas, out)
     return atlas
@@ -192,6 +197,7 @@ class _Judged:
     split: Split
     scores: tuple[Score, ...]
     choice: Choice
+    members: Mapping[Key, tuple[str, ...]]
     controls: tuple[Control, ...]
     collapse: tuple[Collapse, ...]
 
@@ -209,19 +215,29 @@ def _judge(
 ) -> _Judged:
     generator = torch.Generator().manual_seed(seeds[0])
     splits = [split(samples, target, seed=seed) for seed in seeds]
+    with clock.stage(f"joining layers for {target.name}"):
+        joined = combine(features, target, splits, seeds)
     tables = []
     for done, (seed, divided) in enumerate(zip(seeds, splits, strict=True)):
         with clock.stage(f"judging {target.name}", done, len(seeds)):
-            tables.append(probe(features, target, divided, seed=seed))
+            table = probe(features, target, divided, seed=seed)
+            several = {each.key: each.features for each in joined[done]}
+            if several:
+                linear = (LinearReadout(),)
+                table = beside(table, probe(several, target, divided, readouts=linear, seed=seed))
+            tables.append(table)
     row = _target_row(target, splits[0])
     standing = stand(target, samples.keys, tables, generator)
     read = [layer for layer in layers if not layer.refused]
+    costs = {(layer.network, layer.layer): layer.milliseconds for layer in read}
+    costs |= {e.key[:2]: max(costs[e.key[0], name] for name in e.members) for e in joined[0]}
     with clock.stage(f"choosing for {target.name}"):
         choice = choose(
             standing,
-            milliseconds={(layer.network, layer.layer): layer.milliseconds for layer in read},
+            milliseconds=costs,
             last={layer.network: layer.layer for layer in read},
             generator=generator,
+            combined=[each.key for each in joined[0]],
         )
         checks = controls(
             target,
@@ -233,7 +249,8 @@ def _judge(
             generator=generator,
         )
         collapsed = collapse_of(target, features, splits[0].train)
-    return _Judged(row, splits[0], standing.scores, choice, checks, collapsed)
+    members = {each.key: each.members for each in joined[0]}
+    return _Judged(row, splits[0], standing.scores, choice, members, checks, collapsed)
 
 
 @final

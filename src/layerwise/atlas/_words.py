@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from layerwise.atlas._atlas import Choice, Score, TargetRow
+from layerwise.atlas._choose import Key
 from layerwise.models import Network
 
 _POOLED = {
@@ -13,7 +14,12 @@ _POOLED = {
     "last": "last token",
     "max": "maximum over places",
     "gem": "generalised mean over places",
+    "greedy": "means over places, joined one after another",
+    "weighted-sum": "means over places, learned weighted sum",
+    "first-last": "means over places, averaged and whitened",
 }
+_POOLINGS = {"mean": "Mean", "first": "First", "last": "Last", "max": "Max", "gem": "GeM"}
+_JOINS = {"greedy": "Greedy", "weighted-sum": "WeightedSum", "first-last": "FirstLast"}
 
 
 def words(choice: Choice, row: TargetRow, networks: int) -> str:
@@ -34,9 +40,10 @@ def words(choice: Choice, row: TargetRow, networks: int) -> str:
             + ("." if sure else ", which these data cannot tell from none.")
         )
     if (cheapest.network, cheapest.layer) != (best.network, best.layer):
+        saved = f" and takes {choice.saved:.0%} less time" if choice.saved >= 0.005 else ""
         sentences.append(
-            f"{cheapest.layer}{_of(cheapest, networks)} ({cheapest.test:.3f}) cannot be told from "
-            f"it and takes {100 * choice.saved:.0f} % less time."
+            f"{cheapest.layer}{_of(cheapest, networks)} ({cheapest.test:.3f}) is as good as "
+            f"far as these data can tell{saved.replace('%', ' %')}."
         )
     if not choice.enough:
         sentences.append(
@@ -46,27 +53,42 @@ def words(choice: Choice, row: TargetRow, networks: int) -> str:
     return " ".join(sentences)
 
 
-def code(best: Score, networks: Mapping[str, Network]) -> str:
-    """Python that reads the chosen layer for new samples."""
+def code(
+    best: Score, networks: Mapping[str, Network], members: Mapping[Key, tuple[str, ...]]
+) -> str:
+    """Python that reads the chosen layer, or the layers that were joined, for new samples.
+
+    Args:
+        best: what was chosen.
+        networks: by name.
+        members: layers of each combination.
+    """
     network = networks[best.network]
     sample = {
         "image": 'PIL.Image.open("picture.jpg")',
         "text": '"a sentence"',
         "tensor": "sample",
     }[network.modality]
-    pooling = {"mean": "Mean", "first": "First", "last": "Last", "max": "Max", "gem": "GeM"}
+    joined = members.get((best.network, best.layer, best.pooling))
+    pooling = "Mean" if joined else _POOLINGS[best.pooling]
     lines = ["import layerwise"]
     lines += ["import PIL.Image"] if network.modality == "image" else []
     lines += [
-        f"from layerwise.features import {pooling[best.pooling]}",
+        f"from layerwise.features import {pooling}",
         "",
         f"network = layerwise.open({network.source!r})",
         f"inputs = network.batch([network.prepare({sample})])",
         "pooled = layerwise.taps.pool(",
-        f"    network, inputs, {best.layer!r}, [{pooling[best.pooling]}()]",
+        f"    network, inputs, {list(joined) if joined else best.layer!r}, [{pooling}()]",
         ")",
-        f"features = pooled[{best.layer!r}, {best.pooling!r}]  # [n d]",
     ]
+    if joined is None:
+        lines.append(f"features = pooled[{best.layer!r}, {best.pooling!r}]  # [n d]")
+    else:
+        lines += [
+            "layers = {layer: features for (layer, _), features in pooled.items()}",
+            f"# {_JOINS[best.pooling]}.fit of layerwise.fuse joins them, fitted on your samples.",
+        ]
     return "\n".join(lines)
 
 

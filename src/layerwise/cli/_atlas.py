@@ -68,6 +68,7 @@ def survey(
             {
                 "page": str(page),
                 "choices": to_plain(found.choices),
+                "language": to_plain(found.language),
                 "reused": found.provenance.reused,
                 "set_aside": to_plain(found.set_aside),
             }
@@ -104,5 +105,8 @@ def _answer(atlas: Atlas, page: Path) -> None:
     for choice in atlas.choices:
         say("")
         say(choice.words)
+    for language in atlas.language:
+        say("")
+        say(language.words)
     say("")
     say(f"The page: {page}")

@@ -19,7 +19,9 @@ import layerwise
 from layerwise.cli._allocator import keep_freed_memory
 from layerwise.cli._anomalies import judge
 from layerwise.cli._atlas import survey
+from layerwise.cli._compare import compare
 from layerwise.cli._demo import demo
+from layerwise.cli._explain import explain
 from layerwise.cli._extract import extract
 from layerwise.cli._groups import find_copies, find_groups
 from layerwise.cli._index import make_index
@@ -27,6 +29,7 @@ from layerwise.cli._layers import list_layers
 from layerwise.cli._list import list_methods
 from layerwise.cli._networks import list_networks
 from layerwise.cli._output import note
+from layerwise.cli._reader import embed, fit, predict
 from layerwise.cli._search import find
 from layerwise.cli._threads import settle_threads
 from layerwise.errors import LayerwiseError
@@ -84,12 +87,17 @@ app = typer.Typer(
 app.command("networks")(list_networks)
 app.command("layers")(list_layers)
 app.command("atlas")(survey)
+app.command("compare")(compare)
 app.command("extract")(extract)
 app.command("index")(make_index)
 app.command("search")(find)
 app.command("anomalies")(judge)
 app.command("dedupe")(find_copies)
 app.command("cluster")(find_groups)
+app.command("fit")(fit)
+app.command("predict")(predict)
+app.command("embed")(embed)
+app.command("explain")(explain)
 app.command("list")(list_methods)
 app.command("demo")(demo)
 

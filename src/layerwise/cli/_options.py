@@ -19,9 +19,8 @@ Networks = Annotated[
     list[str], typer.Option("--network", "-n", help="Network; atlas takes several.")
 ]
 OneNetwork = Annotated[str, typer.Option("--network", "-n", help="Network; atlas takes several.")]
-Targets = Annotated[
-    list[str] | None, typer.Option("--target", "-t", help="What to read off; may be repeated.")
-]
+TARGET = "What to read off, or the class to explain; atlas takes several."
+Targets = Annotated[list[str] | None, typer.Option("--target", "-t", help=TARGET)]
 Layers = Annotated[
     str,
     typer.Option(
@@ -55,4 +54,21 @@ Count = Annotated[int, typer.Option("--k", "-k", min=1, help="How many items to 
 Html = Annotated[
     Path | None, typer.Option("--html", help="Also write a page with pictures to this file.")
 ]
-Out = Annotated[Path, typer.Option("--out", "-o", help="Folder that the result is written to.")]
+Out = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        "-o",
+        help="Where the result goes: a folder, or a file where the command writes one.",
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option("--batch-size", min=1, help="Samples in a forward; without it, chosen."),
+]
+BudgetMs = Annotated[
+    float | None, typer.Option("--budget-ms", min=0, help="Most milliseconds for one sample alone.")
+]
+BudgetMb = Annotated[
+    float | None, typer.Option("--budget-mb", min=0, help="Most megabytes of parameters.")
+]

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from layerwise.errors import LayerwiseError
+from layerwise.features._finite import without_values
 
 
 def at_least_float32(tokens: Tensor) -> torch.dtype:
@@ -24,7 +25,9 @@ def require_tokens(tokens: Float[Tensor, "n t d"], mask: Bool[Tensor, "n t"] | N
         raise LayerwiseError(
             f"tokens of shape {list(tokens.shape)} hold no token to pool; give at least one"
         )
-    if mask is not None and not bool(mask.any(1).all()):
+    if mask is None or without_values(mask):
+        return
+    if not bool(mask.any(1).all()):
         row = int(mask.any(1).logical_not().nonzero()[0])
         raise LayerwiseError(
             f"the mask leaves sample {row} without a token; leave the sample out or unmask one"

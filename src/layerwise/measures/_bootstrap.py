@@ -10,10 +10,10 @@ samples: they are widened by Student's quantile and sqrt(n / (n - 1)), as Hester
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import final
+from typing import TypeVar, final
 
 import torch
 from jaxtyping import Float, Int
@@ -22,6 +22,8 @@ from torch import Tensor
 from layerwise.errors import LayerwiseError
 
 _COUNTS = 2**22  # numbers in a block of draws
+
+Number = TypeVar("Number", float, Tensor)
 
 
 @final
@@ -71,9 +73,41 @@ def bootstrap_mean(
         (0.75, True, True)
     """
     _require_same(scores, other)
-    columns = _columns(scores) if other is None else _columns(scores) - _columns(other)
-    sums, units = _draw(columns, groups, repeats, generator)
+    columns = columns_of(scores) if other is None else columns_of(scores) - columns_of(other)
+    sums, units = draw_sums(columns, groups, repeats, generator)
     return _interval(sums[:, 1:] / sums[:, :1], units, level, scores.shape[1:])
+
+
+def bootstrap_sums(
+    columns: Float[Tensor, "n k"],
+    score: Callable[[Float[Tensor, "r k"]], Float[Tensor, r * m]],
+    *,
+    groups: Sequence[Hashable] | Int[Tensor, " n"] | None = None,
+    level: float = 0.95,
+    repeats: int = 2000,
+    generator: torch.Generator | None = None,
+) -> Interval:
+    """Interval of any score that is a function of sums over the samples, such as a ratio of two.
+
+    Args:
+        columns: what is summed up, for each sample.
+        score: of several draws at once, from the sums of each.
+        groups: names; samples of one group are drawn together.
+        level: share of such intervals that hold the true score.
+        repeats: number of draws.
+        generator: for the draws; without it, one of seed 0.
+
+    Raises:
+        LayerwiseError: fewer than 2 samples or groups, NaN, a level not between 0 and 1.
+
+    Example:
+        >>> columns = torch.tensor([[1.0, 2.0], [3.0, 6.0]]).repeat(20, 1)
+        >>> bootstrap_sums(columns, lambda sums: sums[:, 0] / sums[:, 1]).high.item()
+        0.5
+    """
+    sums, units = draw_sums(columns_of(columns), groups, repeats, generator)
+    scores = score(sums[:, 1:])
+    return _interval(scores, units, level, scores.shape[1:])
 
 
 def bootstrap_r2(
@@ -110,14 +144,16 @@ def bootstrap_r2(
     """
     _require_same(predictions, other)
     _require_same(targets, predictions[:, 0] if predictions.ndim > 1 else predictions)
-    truth = _columns(targets)
+    truth = columns_of(targets)
     truth = truth - truth.mean()
     errors = [
-        (_columns(given) - _columns(targets)).square()
+        (columns_of(given) - columns_of(targets)).square()
         for given in (predictions, other)
         if given is not None
     ]
-    sums, units = _draw(torch.cat([truth, truth.square(), *errors], 1), groups, repeats, generator)
+    sums, units = draw_sums(
+        torch.cat([truth, truth.square(), *errors], 1), groups, repeats, generator
+    )
     count, total, squares, wrong = sums.split([1, 1, 1, sums.shape[1] - 3], dim=1)
     variance = squares - total.square() / count
     unexplained = wrong / variance.where(variance > 1e-12 * squares, torch.nan)
@@ -135,13 +171,14 @@ def _require_same(scores: Tensor, other: Tensor | None) -> None:
         )
 
 
-def _columns(scores: Tensor) -> Float[Tensor, "n k"]:
+def columns_of(scores: Tensor) -> Float[Tensor, "n k"]:
+    """Scores in float64, one column each, or an error where one of them is missing."""
     if not scores.isfinite().all():
         raise LayerwiseError("scores hold NaN or infinity; leave those samples out of all scores")
     return scores.detach().double().reshape(len(scores), -1)
 
 
-def _draw(
+def draw_sums(
     columns: Tensor,
     groups: Sequence[Hashable] | Tensor | None,
     repeats: int,
@@ -178,19 +215,25 @@ def _interval(draws: Tensor, units: int, level: float, shape: torch.Size) -> Int
     """Widened percentiles of all rows but the first, which is the score over all samples."""
     if not 0 < level < 1:
         raise LayerwiseError(f"level={level}, expected a share between 0 and 1")
-    wide = _student((1 + level) / 2, units - 1) * math.sqrt(units / (units - 1))
+    wide = student((1 + level) / 2, units - 1) * math.sqrt(units / (units - 1))
     tail = NormalDist().cdf(-wide)
     ends = torch.tensor([tail, 1 - tail], dtype=draws.dtype, device=draws.device)
     low, high = draws[1:].nanquantile(ends, dim=0)
     return Interval(draws[0].reshape(shape), low.reshape(shape), high.reshape(shape))
 
 
-def _student(probability: float, freedom: int) -> float:
+def student(probability: float, freedom: int) -> float:
     """Quantile of Student's distribution (Abramowitz and Stegun 1964, 26.7.5)."""
-    z = NormalDist().inv_cdf(probability)
+    return heavier(NormalDist().inv_cdf(probability), freedom)
+
+
+def heavier(z: Number, freedom: int) -> Number:
+    """A quantile of the normal distribution as that of Student's, with its heavier tails."""
     terms = (
         (z**3 + z) / 4,
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
     )
-    return z + sum(term / freedom**power for power, term in enumerate(terms, start=1))
+    for power, term in enumerate(terms, start=1):
+        z = z + term / freedom**power
+    return z

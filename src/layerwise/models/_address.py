@@ -65,6 +65,18 @@ class Address:
         return f"{self.module}{call}{':in' if self.inward else ''}{path}"
 
 
+def module_of(address: str) -> str:
+    """The path of the module that an address belongs to.
+
+    Example:
+        >>> module_of("lstm@2[1][0]")
+        'lstm'
+    """
+    parsed = Address.parse(address)
+    assert parsed is not None
+    return parsed.module
+
+
 def tensors(value: Any, path: Path = ()) -> list[tuple[Path, Tensor]]:
     """Every floating-point tensor in a nested value, with the way to it.
 

@@ -21,16 +21,19 @@ Enter = Callable[[tuple[Any, ...], dict[str, Any]], tuple[tuple[Any, ...], dict[
 Exit = Callable[[Any], Any]
 """Called with the output; what it returns, unless None, flows on in its place."""
 
+WRAPPED = ("_orig_mod", "_cut")
+"""Names under which `torch.compile` and `taps.cut` hold a module: no step of an address."""
+
 
 def named_modules(root: nn.Module) -> dict[str, nn.Module]:
     """Every module by its address, aliases included; the root is `.`.
 
-    Wrappers of `torch.compile` leave no trace in the names.
+    Wrappers of `torch.compile` and `taps.cut` leave no trace in the names.
     """
     found: dict[str, nn.Module] = {}
     for name, module in root.named_modules(remove_duplicate=False):
         if not is_compiled_wrapper(module):
-            steps = [step for step in name.split(".") if step != "_orig_mod"]
+            steps = [step for step in name.split(".") if step not in WRAPPED]
             found[".".join(steps) or "."] = module
     return found
 

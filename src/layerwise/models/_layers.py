@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import final, overload
 
@@ -92,6 +92,19 @@ class Layers(Sequence[Layer]):
             raise unknown("layer", address, self.names)
         choices = ", ".join(f"{layer.name} {list(layer.shape)}" for layer in found[:12])
         raise LayerwiseError(f"{address!r} could be {len(found)} tensors; say which: {choices}")
+
+    def only(self, keep: Callable[[Layer], bool], *, why: str) -> Layers:
+        """Some of the layers, under their addresses; `why` says where the others are.
+
+        Args:
+            keep: whether a layer, or what flows into one, stays.
+            why: reason for modules that are left without any.
+        """
+        listed = [layer for layer in self._listed if keep(layer)]
+        inward = {name: layer for name, layer in self._inward.items() if keep(layer)}
+        stay = {_module(name) for name in (*(layer.name for layer in listed), *inward)}
+        went = dict.fromkeys({_module(name) for name in self._by_name} - stay, why)
+        return Layers(listed, inward, self._aliases, self.silent | went)
 
     def entry(self, layer: Layer) -> Layer:
         """What flows into a layer in the shape in which it flows out, for skipping it.
@@ -197,6 +210,12 @@ class Layers(Sequence[Layer]):
             if call and address.path[: len(wanted.path)] == wanted.path:
                 found.append(layer)
         return found
+
+
+def _module(name: str) -> str:
+    address = Address.parse(name)
+    assert address is not None
+    return address.module
 
 
 def _pieces(text: str) -> list[str]:

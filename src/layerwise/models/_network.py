@@ -34,6 +34,7 @@ class Network:
         example: a batch of one, for the traced forward; without it the first batch that is read.
         card: what the network is, where its weights come from, what is known about them.
         source: the words that open it again.
+        layers: where they are known already; they are not traced then.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Network:
         example: Inputs | None = None,
         card: str = "",
         source: str = "",
+        layers: Layers | None = None,
     ) -> None:
         self.module = module
         self.name = name
@@ -56,6 +58,8 @@ class Network:
         self.example = example
         self.card = card
         self.source = source or name
+        if layers is not None:
+            self.__dict__["layers"] = layers
 
     def __call__(self, inputs: Inputs) -> Any:
         """Run the module as it is; `read` in `layerwise.taps` is what restores and stops."""

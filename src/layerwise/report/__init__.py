@@ -1,8 +1,24 @@
-"""Pages that show an atlas or a search: they draw what was measured and compute nothing."""
+"""Pages of an atlas, a comparison or a search: they draw what was measured and compute nothing."""
 
+from __future__ import annotations
+
+from layerwise.report._comparison import write_comparison
+from layerwise.report._explanations import write_explanations
 from layerwise.report._found import write_found
 from layerwise.report._gallery import Figure, Row, write_gallery
 from layerwise.report._sorted import write_judged, write_sorted
+from layerwise.report._training import draw_training
 from layerwise.report._write import write
 
-__all__ = ["Figure", "Row", "write", "write_found", "write_gallery", "write_judged", "write_sorted"]
+__all__ = [
+    "Figure",
+    "Row",
+    "draw_training",
+    "write",
+    "write_comparison",
+    "write_explanations",
+    "write_found",
+    "write_gallery",
+    "write_judged",
+    "write_sorted",
+]

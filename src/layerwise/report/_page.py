@@ -6,6 +6,7 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from importlib.resources import files
+from typing import Any
 
 from layerwise.atlas._atlas import Atlas
 from layerwise.report import _words
@@ -14,7 +15,7 @@ from layerwise.report._payload import payload
 _SCRIPTS = (
     *("data.js", "dom.js", "state.js", "colours.js", "tip.js", "chart.js", "depth.js"),
     *("geometry.js", "similarity.js", "samples.js", "sees.js", "neighbours.js", "layers.js"),
-    *("bar.js", "start.js"),
+    *("language.js", "bar.js", "theme.js", "start.js"),
 )
 
 
@@ -25,22 +26,9 @@ def page(atlas: Atlas, left_out: Sequence[str] = ()) -> str:
         atlas: what it shows.
         left_out: what it does not show, in sentences.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    style = _read("style.css")
-    script = "\n".join(['(function () {"use strict";', *map(_read, _SCRIPTS), "})();"])
-    environment = Environment(
-        loader=PackageLoader("layerwise.report", "page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html.j2").render(
-        style=style,
-        style_hash=policy_hash(style),
-        script=script,
-        script_hash=policy_hash(script),
+    return render(
+        "page.html.j2",
+        _SCRIPTS,
         data=payload(atlas),
         left_out=left_out,
         made=atlas.provenance,
@@ -59,6 +47,7 @@ def page(atlas: Atlas, left_out: Sequence[str] = ()) -> str:
         neighbours=atlas.neighbours and atlas.shown,
         pictures=atlas.pictures and atlas.shown,
         set_aside=atlas.set_aside,
+        language=atlas.language,
         amount=_words.amount,
         counted=_words.counted,
         grouped=_words.grouped,
@@ -68,6 +57,34 @@ def page(atlas: Atlas, left_out: Sequence[str] = ()) -> str:
         score=_words.score,
         signed=_words.signed,
         some=_words.some,
+    )
+
+
+def render(template: str, scripts: Sequence[str], **context: Any) -> str:
+    """A page's HTML: its template filled, with the style and the scripts it uses inside.
+
+    Args:
+        template: name of the file.
+        scripts: names of files, in order.
+        context: what the template names.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    style = _read("style.css")
+    script = "\n".join(['(function () {"use strict";', *map(_read, scripts), "})();"])
+    environment = Environment(
+        loader=PackageLoader("layerwise.report", "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(
+        style=style,
+        style_hash=policy_hash(style),
+        script=script,
+        script_hash=policy_hash(script),
+        **context,
     )
 
 

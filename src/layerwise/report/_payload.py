@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from layerwise.atlas._atlas import Atlas
 
 _TABLES = ("layers", "scores", "controls", "collapse", "pictures", "shown")
-_OTHERS = ("networks", "targets", "choices", "neighbours")
-_DRAWN = ("similarity", "maps")
+_OTHERS = ("networks", "targets", "choices", "neighbours", "language")
+_DRAWN = ("similarity", "told", "maps")
 
 
 def payload(atlas: Atlas) -> str:
@@ -27,9 +28,25 @@ def payload(atlas: Atlas) -> str:
         >>> "</" in payload(Atlas(1, made, *[()] * 7, (), shown, *[()] * 4))
         False
     """
-    content = {name: _rounded(getattr(atlas, name), 5) for name in (*_TABLES, *_OTHERS)}
-    content |= {name: _columns(content[name]) for name in _TABLES}
-    content |= {name: _rounded(getattr(atlas, name), 3) for name in _DRAWN}
+    return compact(
+        {name: getattr(atlas, name) for name in _TABLES},
+        {name: getattr(atlas, name) for name in (*_OTHERS, "similarity", "maps")},
+    )
+
+
+def compact(tables: Mapping[str, Any], others: Mapping[str, Any]) -> str:
+    """The JSON of rows and other values, as small as it can be.
+
+    Args:
+        tables: rows by name; they are stored by column. Every page has the same tables, of which
+            some may be empty.
+        others: anything else by name.
+    """
+    content: dict[str, Any] = {
+        name: _columns(_rounded(tables.get(name, ()), 5)) for name in _TABLES
+    }
+    content |= dict.fromkeys(_OTHERS, ())
+    content |= {name: _rounded(value, 3 if name in _DRAWN else 5) for name, value in others.items()}
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
 

@@ -100,7 +100,7 @@ def saving(choice: Choice) -> str:
     best, cheapest = choice.best, choice.cheapest
     if (best.network, best.layer) == (cheapest.network, cheapest.layer):
         return "the best layer itself"
-    saved = f", saves {choice.saved:.0%} of the time" if math.isfinite(choice.saved) else ""
+    saved = f", saves {choice.saved:.0%} of the time" if choice.saved >= 0.005 else ""
     return score(cheapest.test) + saved
 
 

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from layerwise.errors import LayerwiseError
+
 Box = tuple[float, float, float]
 """Centre to the right and down, and half the side, in units where the picture is -1 to 1."""
 
@@ -18,6 +20,9 @@ def jitter(image: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 16 c h w"]:
 
     Args:
         image: pictures.
+
+    Raises:
+        LayerwiseError: there are none.
 
     Example:
         >>> image = torch.rand(1, 3, 6, 6)
@@ -44,6 +49,9 @@ def patches(image: Float[Tensor, "n c h w"], *, levels: int = 4) -> Float[Tensor
         image: pictures.
         levels: the first is the whole picture; 4 make 1 + 4 + 9 + 16 = 30 patches.
 
+    Raises:
+        LayerwiseError: there are none.
+
     Example:
         >>> patches(torch.rand(1, 3, 6, 6), levels=2).shape
         torch.Size([1, 5, 3, 6, 6])
@@ -69,6 +77,8 @@ def _turn(degrees: float, ratio: float) -> list[list[float]]:
 
 
 def _warp(image: Float[Tensor, "n c h w"], affine: list[list[float]]) -> Tensor:
+    if image.numel() == 0:
+        raise LayerwiseError(f"pictures of shape {list(image.shape)} hold nothing; give at least 1")
     theta = torch.tensor(affine, dtype=image.dtype, device=image.device).expand(len(image), -1, -1)
     grid = nn.functional.affine_grid(theta, list(image.shape), align_corners=False)
     return nn.functional.grid_sample(image, grid, padding_mode="reflection", align_corners=False)

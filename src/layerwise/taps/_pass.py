@@ -5,7 +5,7 @@ On a GPU the rows of a batch travel back while the next one is computed.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from time import perf_counter
@@ -18,7 +18,8 @@ from layerwise.data import Batch, Samples, batches
 from layerwise.errors import LayerwiseError
 from layerwise.features.laws import Pooling
 from layerwise.models import Network
-from layerwise.taps._read import Inputs, pool
+from layerwise.taps._channels_last import channels_last, channels_last_helps
+from layerwise.taps._read import Inputs, pooling
 
 
 @final
@@ -60,13 +61,14 @@ def rows(
     """
     found = batches(samples, network.prepare, plan, workers=workers)
     behind: _OnItsWay | None = None
-    with closing(found):
+    with closing(found), pooling(network, poolings, poolings) as run:
+        forward = _Forward(network, samples, poolings, run, channels_last_helps(network, run))
         while True:
             start = perf_counter()
             batch = next(found, None)
             clock.waiting += perf_counter() - start
             start = perf_counter()
-            ahead = None if batch is None else _start(network, samples, batch, poolings)
+            ahead = None if batch is None else forward.start(batch)
             arrived = None if behind is None else behind.arrive()
             clock.forward += perf_counter() - start
             if arrived is not None:
@@ -89,42 +91,48 @@ class _OnItsWay:
         return Rows(self.batch, self.values)
 
 
-def _start(
-    network: Network,
-    samples: Samples,
-    batch: Batch,
-    poolings: Mapping[str, tuple[Pooling, ...]],
-) -> _OnItsWay:
-    if not batch.indices:
-        return _OnItsWay(batch, torch.empty(0, 0), None)
-    try:
-        pooled = pool(network, _inputs(network, batch.prepared), poolings, poolings)
-    except LayerwiseError:
-        raise
-    except Exception as error:
-        raise _in_words(network, samples, batch, error) from error
-    values = torch.cat(
-        [pooled[layer, p.name].float() for layer, wanted in poolings.items() for p in wanted], 1
-    )
-    if values.device.type != "cuda":
-        return _OnItsWay(batch, values.cpu(), None)
-    host = torch.empty(values.shape, pin_memory=True).copy_(values, non_blocking=True)
-    event = torch.cuda.Event()
-    event.record()
-    return _OnItsWay(batch, host, event)
+@final
+@dataclass(frozen=True)
+class _Forward:
+    """Starts batches on their way; `run` holds the taps, `reorder` puts the channels last."""
 
+    network: Network
+    samples: Samples
+    poolings: Mapping[str, tuple[Pooling, ...]]
+    run: Callable[[Inputs], Mapping[tuple[str, str], Tensor]]
+    reorder: bool
 
-def _inputs(network: Network, prepared: Sequence[Any]) -> Inputs:
-    if network.device.type != "cuda":
-        return network.batch(prepared)
-    inputs = network.collate(prepared)
+    def start(self, batch: Batch) -> _OnItsWay:
+        if not batch.indices:
+            return _OnItsWay(batch, torch.empty(0, 0), None)
+        try:
+            pooled = self.run(self._inputs(batch.prepared))
+        except LayerwiseError:
+            raise
+        except Exception as error:
+            raise _in_words(self.network, self.samples, batch, error) from error
+        wanted = [(layer, way.name) for layer, ways in self.poolings.items() for way in ways]
+        values = torch.cat([pooled[key].float() for key in wanted], 1)
+        if values.device.type != "cuda":
+            return _OnItsWay(batch, values.cpu(), None)
+        host = torch.empty(values.shape, pin_memory=True).copy_(values, non_blocking=True)
+        event = torch.cuda.Event()
+        event.record()
+        return _OnItsWay(batch, host, event)
 
-    def moved(value: Tensor) -> Tensor:
-        return value.pin_memory().to(network.device, non_blocking=True)
+    def _inputs(self, prepared: Sequence[Any]) -> Inputs:
+        device = self.network.device
+        if device.type != "cuda":
+            inputs = self.network.batch(prepared)
+            return channels_last(inputs) if self.reorder else inputs
+        inputs = self.network.collate(prepared)
 
-    if isinstance(inputs, Mapping):
-        return {name: moved(value) for name, value in inputs.items()}
-    return moved(inputs)
+        def moved(value: Tensor) -> Tensor:
+            return value.pin_memory().to(device, non_blocking=True)
+
+        if isinstance(inputs, Mapping):
+            return {name: moved(value) for name, value in inputs.items()}
+        return moved(inputs)
 
 
 def _in_words(network: Network, samples: Samples, batch: Batch, error: Exception) -> LayerwiseError:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from torch import Tensor
 
@@ -10,7 +11,7 @@ from layerwise.features import Features
 from layerwise.features.laws import Pooling
 from layerwise.models import Layer, Network
 from layerwise.models._hooks import at_rest, usable
-from layerwise.taps._tap import Enough, tap
+from layerwise.taps._tap import Enough, Seen, tap
 
 Inputs = Tensor | Mapping[str, Tensor]
 
@@ -71,9 +72,37 @@ def pool(
         `[n d]` in float32 or wider, by the layer's address and the pooling's name.
     """
     network.take_example(inputs)
-    chosen = network.layers.select(layers)
+    with pooling(network, layers, poolings) as run:
+        return run(inputs)
+
+
+@contextmanager
+def pooling(
+    network: Network,
+    layers: str | Iterable[str],
+    poolings: Mapping[str, Sequence[Pooling]] | Sequence[Pooling],
+) -> Iterator[Callable[[Inputs], dict[tuple[str, str], Tensor]]]:
+    """Hold the taps of `pool` over many batches: setting them up costs as much as a small forward.
+
+    Args:
+        network: the network; its layers are known.
+        layers: addresses or patterns.
+        poolings: for every layer, or for each by its address.
+
+    Returns:
+        A function from a batch to what `pool` gives for it.
+
+    Example:
+        >>> import torch, layerwise
+        >>> from layerwise.features import Mean
+        >>> network = layerwise.open(torch.nn.Sequential(torch.nn.Linear(4, 8)),
+        ...                          example=torch.zeros(1, 4))
+        >>> with pooling(network, "0", [Mean()]) as run:
+        ...     [run(torch.zeros(n, 4))["0", "mean"].shape[0] for n in (2, 3)]
+        [2, 3]
+    """
     pooled: dict[tuple[str, str], Tensor] = {}
-    mask = inputs.get("attention_mask") if isinstance(inputs, Mapping) else None
+    mask: Tensor | None = None
 
     def receive(layer: Layer, value: Tensor) -> None:
         layout = layer.sure
@@ -81,12 +110,19 @@ def pool(
         places = tokens[:, layout.prefix :]
         real = mask.bool() if mask is not None and mask.shape == tokens.shape[:2] else None
         wanted = poolings[layer.name] if isinstance(poolings, Mapping) else poolings
-        for pooling in wanted:
-            seen = tokens if pooling.name == "first" else places
-            pooled[layer.name, pooling.name] = pooling(seen, real)
+        for way in wanted:
+            pooled[layer.name, way.name] = way(tokens if way.name == "first" else places, real)
 
-    _forward(network, inputs, [layer.name for layer in chosen], receive)
-    return pooled
+    def run(inputs: Inputs) -> dict[tuple[str, str], Tensor]:
+        nonlocal mask
+        mask = inputs.get("attention_mask") if isinstance(inputs, Mapping) else None
+        pooled.clear()
+        _run(network, inputs, seen)
+        return dict(pooled)
+
+    names = [layer.name for layer in network.layers.select(layers)]
+    with tap(network, names, receive, stop=True) as seen:
+        yield run
 
 
 def _raw(
@@ -109,7 +145,12 @@ def _forward(
     layers: Sequence[str],
     receive: Callable[[Layer, Tensor], None],
 ) -> None:
-    with at_rest(network.module), tap(network, layers, receive, stop=True) as seen:
+    with tap(network, layers, receive, stop=True) as seen:
+        _run(network, inputs, seen)
+
+
+def _run(network: Network, inputs: Inputs, seen: Seen) -> None:
+    with at_rest(network.module):
         try:
             network(usable(inputs))
         except Enough:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, final
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from layerwise.errors import LayerwiseError
 from layerwise.models import Layer, Network
 from layerwise.models._address import Address, pick, put
-from layerwise.models._hooks import eager, listening, named_modules
+from layerwise.models._hooks import eager, listening, named_modules, run
 
 Receive = Callable[[Layer, Tensor], Tensor | None]
 """Gets a layer and the tensor that flows there; what it returns, unless None, flows on instead."""
@@ -51,17 +51,32 @@ def tap(
         >>> list(sizes)
         ['0']
     """
-    chosen = network.layers.select(layers)
-    seen = Seen(chosen, stop)
-    modules = named_modules(network.module)
+    with listen(network.module, network.layers.select(layers), receive, stop=stop) as seen:
+        yield seen
+
+
+@contextmanager
+def listen(
+    root: nn.Module, layers: Iterable[Layer], receive: Receive, *, stop: bool = False
+) -> Iterator[Seen]:
+    """The same as `tap` for layers that are known already, without tracing the network.
+
+    Args:
+        root: the network itself.
+        layers: as they were traced.
+        receive: called with the layer and its raw output.
+        stop: end the forward, by raising `Enough`, when all layers were seen.
+    """
+    seen = Seen(layers, stop)
+    modules = named_modules(root)
     taps: dict[str, list[tuple[Address, Layer]]] = defaultdict(list)
-    for layer in chosen:
+    for layer in layers:
         address = Address.parse(layer.name)
         assert address is not None
         taps[address.module].append((address, layer))
     with ExitStack() as stack:
-        stack.enter_context(eager(network.module))
-        begin = network.module.register_forward_pre_hook(lambda *_: seen.begin())
+        stack.enter_context(eager(root))
+        begin = root.register_forward_pre_hook(lambda *_: seen.begin())
         stack.callback(begin.remove)
         for name, wanted in taps.items():
             listener = _Listener(wanted, receive, seen)
@@ -75,6 +90,27 @@ def tap(
                 )
             )
         yield seen
+
+
+def up_to(
+    root: nn.Module,
+    layers: Iterable[Layer],
+    receive: Receive,
+    inputs: Tensor | Mapping[str, Tensor],
+) -> None:
+    """Run a batch until all of some layers have flowed by, in whatever mode the network is.
+
+    Raises:
+        LayerwiseError: a layer did not run.
+    """
+    with listen(root, layers, receive, stop=True) as seen:
+        try:
+            run(root, inputs)
+        except Enough:
+            if seen.complete:
+                return
+            raise  # somebody around has seen enough, before this has
+        seen.require_all()
 
 
 @final
@@ -101,6 +137,11 @@ class Seen:
         """End the forward if there is nothing left to see and nobody wants its result."""
         if self._stop and not self._missing:
             raise Enough
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of them have."""
+        return not self._missing
 
     def require_all(self) -> None:
         """Make sure that nothing was missed.

@@ -45,7 +45,7 @@ function scoreHere(target, network, layer) {
 function scorePoint(row, score, x, near) {
   const target = targetOf.get(score.target);
   const lines = [
-    `${score.network}, ${score.pooling} pooling, ${score.readout}`,
+    `${score.network}, ${score.pooling}, ${score.readout}`,
     `${target ? target.metric : "score"} ${say.score(score.test)} (${say.score(score.low)} to ${say.score(score.high)})`,
   ];
   if (row) lines.push(`${say.time(row.milliseconds)}, ${say.amount(row.parameters)} parameters`);

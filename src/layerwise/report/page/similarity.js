@@ -182,7 +182,7 @@ function netNames(down, across, room, cell) {
 
 const clip = (text, room) => (text.length * 6.2 > room - 10 ? `…${text.slice(-Math.floor((room - 16) / 6.2))}` : text);
 
-function walkHeat(box, { rows: down, columns: across, value }, room, cell, cursor) {
+function walkHeat(box, { rows: down, columns: across, value, measure }, room, cell, cursor) {
   let now = null;
   const show = (i, j, speak) => {
     if (!(i >= 0 && j >= 0 && i < down.length && j < across.length)) {
@@ -195,7 +195,7 @@ function walkHeat(box, { rows: down, columns: across, value }, room, cell, curso
     cursor.setAttribute("x", room + j * cell);
     cursor.setAttribute("y", room + i * cell);
     const [r, c] = [down[i], across[j]];
-    const [title, lines] = [`CKA ${sayCell(value(r, c))}`, [`${r.network} ${r.layer}`, `${c.network} ${c.layer}`]];
+    const [title, lines] = [`${measure || "CKA"} ${sayCell(value(r, c))}`, [`${r.network} ${r.layer}`, `${c.network} ${c.layer}`]];
     const edge = box.getBoundingClientRect();
     tip(edge.left + room + (j + 0.5) * cell, edge.top + room + i * cell, title, lines);
     if (speak) announce([title, ...lines].join(", "));

@@ -1,19 +1,4 @@
 // Puts the page together once its elements are there.
-function startTheme() {
-  const button = find("theme");
-  const themes = ["auto", "light", "dark"];
-  const apply = (theme) => {
-    if (theme === "auto") delete document.documentElement.dataset.theme;
-    else document.documentElement.dataset.theme = theme;
-    button.textContent = `Theme: ${theme}`;
-    for (const { names, draw } of watchers) if (names.includes("theme")) draw();
-  };
-  let theme = "auto";
-  button.hidden = false;
-  button.addEventListener("click", () => apply((theme = themes[(themes.indexOf(theme) + 1) % 3])));
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => apply(theme));
-}
-
 async function copyText(text) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text);
   const area = html("textarea", { class: "unseen" });
@@ -52,19 +37,11 @@ function startCards() {
   mark();
 }
 
-function fail(error) {
-  const box = find("failure");
-  box.hidden = false;
-  box.textContent = `A chart on this page could not be drawn (${error && error.message ? error.message : error}). atlas.json beside this page holds every number.`;
-  document.documentElement.dataset.failed = "yes";
-}
-
-addEventListener("error", (event) => fail(event.error || event.message));
 chosen.network = networkNames.find((name) => layersOf(name).length) || null;
 chosen.layer = nearestLayer(chosen.network, 1);
 if (atlas.targets.length) chooseAnswer(atlas.targets[0].target);
 // A chart that fails must not take the others with it.
-for (const begin of [startBar, startCards, startTheme, startDepth, startGeometry, startSimilarity, startSamples, startSees, startNeighbours, startLayers]) {
+for (const begin of [startBar, startCards, startTheme, startDepth, startLanguage, startGeometry, startSimilarity, startSamples, startSees, startNeighbours, startLayers]) {
   try {
     begin();
   } catch (error) {

@@ -1,0 +1,207 @@
+"""Invertible concepts: a layer in a few directions, how true that is, and what each adds (P261).
+
+The places of a layer are factorised, A ~ S P, and the network goes on from S P in the place of A:
+fidelity is how far its answers stay the same. Concepts of a non-negative factorisation are the
+paper's; any other that can be inverted may be given, as components or clusters. A class's score is
+then taken apart into its concepts,
+
+    score = sum_i S_i . dh/dS_i + residual + rest
+
+with the derivative h' taken at S P, the residual what the factorisation left out, h(A) - h(S P),
+and the rest what does not grow with the concepts. Where only pooling and a linear layer follow,
+this is exact and the rest is the class's bias, as in the paper; elsewhere it is a linear view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Protocol, final, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from layerwise._paper import paper
+from layerwise.explain._differentiable import Inputs, part, require_inputs
+from layerwise.explain._gradients import gradients
+from layerwise.explain._nonnegative import NonNegative
+from layerwise.explain._only import only
+from layerwise.explain._target import Target, chosen
+from layerwise.models import Layer, Network
+from layerwise.taps import Replace, edit, read
+
+_AT_ONCE = 32  # samples in a forward
+
+
+@runtime_checkable
+class Factors(Protocol):
+    """A factorisation that can be inverted, as far as it goes."""
+
+    def __call__(self, features: Float[Tensor, "m d"], /) -> Float[Tensor, "m k"]:
+        """The scores of rows."""
+        ...
+
+    def restore(self, scores: Float[Tensor, "m k"]) -> Float[Tensor, "m d"]:
+        """The rows that scores stand for: linear in the scores, up to a constant."""
+        ...
+
+
+@final
+@dataclass(frozen=True)
+class ConceptExplanation:
+    """What concepts contribute to the answers for some samples, and how true that is.
+
+    Args:
+        presence: mean score of each concept over the places of each sample.
+        contributions: of each concept to the class's score.
+        residual: what the concepts leave out of it.
+        rest: what of it does not grow with the concepts.
+        scores: the class's score, the sum of all these.
+        agreement: share of samples whose answer stays the same when only concepts go on.
+        error: change of the scores by that, over the scores: sum of sizes over sum of sizes.
+    """
+
+    presence: Float[Tensor, "n k"]
+    contributions: Float[Tensor, "n k"]
+    residual: Float[Tensor, " n"]
+    rest: Float[Tensor, " n"]
+    scores: Float[Tensor, " n"]
+    agreement: Float[Tensor, ""]
+    error: Float[Tensor, ""]
+
+
+@final
+@paper(
+    "Invertible Concept-based Explanations for CNN Models with Non-negative Concept Activation "
+    "Vectors",
+    year=2020,
+    arxiv="2006.15417",
+    no=(261,),
+)
+class InvertibleConcepts(nn.Module):
+    """Explains a network by a few concepts of one of its layers. Build it with `fit`.
+
+    Args:
+        factors: of the layer's places.
+        layer: address of the layer.
+
+    Example:
+        >>> import layerwise
+        >>> module = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+        >>> network = layerwise.open(module, example=torch.zeros(1, 4))
+        >>> inputs = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
+        >>> concepts = InvertibleConcepts.fit(network, inputs, layer="1", count=4)
+        >>> bool(concepts(network, inputs).agreement > 0.9)
+        True
+    """
+
+    def __init__(self, factors: Factors, *, layer: str) -> None:
+        super().__init__()
+        self.factors = factors
+        self.layer = layer
+
+    @classmethod
+    def fit(
+        cls,
+        network: Network,
+        inputs: Inputs,
+        *,
+        layer: str = "50%",
+        count: int = 10,
+        factorise: Callable[[Float[Tensor, "n d"], int], Factors] | None = None,
+    ) -> InvertibleConcepts:
+        """Find the concepts.
+
+        Args:
+            network: the network, which is left as it was.
+            inputs: samples, in the paper those that the network puts in one class.
+            layer: where concepts are looked for.
+            count: concepts, 10 to 25 in the paper.
+            factorise: makes factors of rows and a count; the default is `NonNegative.fit`.
+
+        Raises:
+            LayerwiseError: no such layer, no samples, or samples that the network does not run on.
+        """
+        network.take_example(inputs)
+        where = only(network, layer)
+        batches = _batches(inputs)
+        rows = torch.cat(
+            [_places(where, read(network, b, where.name)[where.name]) for b in batches]
+        )
+        if factorise is None:
+            return cls(NonNegative.fit(rows.flatten(0, 1), count=count), layer=where.name)
+        return cls(factorise(rows.flatten(0, 1), count), layer=where.name)
+
+    def forward(
+        self, network: Network, inputs: Inputs, *, labels: Int[Tensor, " m"] | None = None
+    ) -> ConceptExplanation:
+        """Explain some samples, which need not be those it was fitted to.
+
+        Args:
+            network: the same network.
+            inputs: the samples.
+            labels: the class whose score is explained, for each sample; without it, the answer.
+
+        Raises:
+            LayerwiseError: a label out of range, or samples that the network does not run on.
+        """
+        network.take_example(inputs)
+        asked: list[Tensor | None] = [None]
+        if labels is not None:
+            asked = list(labels.split(_AT_ONCE))
+        parts = [
+            self._taken_apart(network, *given) for given in zip_longest(_batches(inputs), asked)
+        ]
+        presence, contributions, scores, restored, kept = (
+            torch.cat(each) for each in zip(*parts, strict=True)
+        )
+        residual = scores - restored
+        sizes = scores.abs().sum().clamp(min=torch.finfo(scores.dtype).tiny)
+        return ConceptExplanation(
+            presence=presence,
+            contributions=contributions,
+            residual=residual,
+            rest=restored - contributions.sum(dim=1),
+            scores=scores,
+            agreement=kept.to(scores.dtype).mean(),
+            error=residual.abs().sum() / sizes,
+        )
+
+    def _taken_apart(
+        self, network: Network, inputs: Inputs, labels: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Presence, contributions, the score, the restored score, and whether the answer stays."""
+        layer, output = network.layers[self.layer], Target().found(network)
+        values = read(network, inputs, [layer.name, output.name])
+        columns = _places(output, values[output.name]).mean(dim=1)
+        answers = columns.argmax(dim=1)
+        asked = answers if labels is None else labels
+        places = _places(layer, values[layer.name])
+        scores = self.factors(places.flatten(0, 1)).unflatten(0, places.shape[:2])
+        nothing = self.factors.restore(torch.zeros_like(scores[0, :1]))
+        directions = self.factors.restore(torch.eye(scores.shape[2]).to(scores)) - nothing
+        restored = _standard(layer, scores @ directions + nothing, values[layer.name])
+        with edit(network, {layer.name: Replace(restored)}):
+            found = gradients(network, inputs, asked, layers=[layer.name, output.name])
+        kept = _places(output, found.values[output.name]).mean(dim=1).argmax(dim=1) == answers
+        slopes = _places(layer, found.slopes[layer.name]) @ directions.T
+        contributions = (scores * slopes).sum(dim=1)
+        return scores.mean(dim=1), contributions, chosen(columns, asked), found.scores, kept
+
+
+def _batches(inputs: Inputs) -> list[Inputs]:
+    count = require_inputs(inputs)
+    return [part(inputs, start, start + _AT_ONCE) for start in range(0, count, _AT_ONCE)]
+
+
+def _places(layer: Layer, value: Tensor) -> Float[Tensor, "n t d"]:
+    return layer.sure.tokens(value)
+
+
+def _standard(layer: Layer, places: Float[Tensor, "n t d"], like: Tensor) -> Tensor:
+    """Places laid out as the layer's standard form."""
+    if layer.sure.form == "tokens":
+        return places
+    return places.transpose(1, 2).reshape(like.shape)

@@ -69,13 +69,15 @@ def _invoke(*words: object) -> Result:
 @pytest.fixture
 def index(network: Network, pictures: Path, tmp_path: Path) -> Path:
     out = tmp_path / "index"
-    done = _invoke("index", pictures, "--network", "tiny", "--out", out)
-    assert "gain of" in done.stdout
+    done = _invoke("index", pictures, "--network", "tiny", "--layers", "2", "--out", out)
     assert "24 items" in done.stdout
     return out
 
 
-def test_index_says_what_it_did(index: Path, pictures: Path) -> None:
+def test_index_says_what_it_did(network: Network, pictures: Path, tmp_path: Path) -> None:
+    index = tmp_path / "index"
+    done = _invoke("index", pictures, "--network", "tiny", "--out", index)
+    assert "gain of" in done.stdout
     (pictures / "red" / "0.png").unlink()
     told = json.loads(
         _invoke("index", pictures, "--network", "tiny", "--out", index, "--sync", "--json").stdout
@@ -148,3 +150,59 @@ def test_no_index_and_another_network_are_one_line(
     done = _run("index", pictures, "--network", "other", "--out", index)
     assert done.exit_code == 2
     assert "an index holds one network" in done.stderr
+
+
+def test_dedupe_finds_copies_and_their_threshold(
+    network: Network, pictures: Path, tmp_path: Path
+) -> None:
+    picture = Image.open(pictures / "red" / "1.png")
+    picture.save(pictures / "red" / "copy.png", optimize=True, compress_level=1)
+    page = tmp_path / "copies.html"
+    done = _invoke("dedupe", pictures, "--network", "tiny")
+    assert "the threshold was found by trying" in done.stdout
+    words = ("dedupe", pictures, "--network", "tiny", "--layers", "2", "--threshold", "0.99999")
+    told = json.loads(_invoke(*words, "--json", "--html", page).stdout)
+    assert ["red/1.png", "red/copy.png"] in [sorted(names) for names in told["groups"]]
+    assert "given: cosine 0.99999" in told["words"]
+    assert "red/copy.png" in page.read_text()
+
+
+def test_cluster_parts_what_differs(network: Network, pictures: Path, tmp_path: Path) -> None:
+    page = tmp_path / "groups.html"
+    words = ("cluster", pictures, "--network", "tiny", "--layers", "0", "--groups", 2)
+    told = json.loads(_invoke(*words, "--json", "--html", page).stdout)
+    assert [{name.split("/")[0] for name in names} for names in told["groups"]] in (
+        [{"red"}, {"blue"}],
+        [{"blue"}, {"red"}],
+    )
+    assert "silhouette" in told["words"]
+    assert page.read_text().count("data:image/jpeg") == 24
+    done = _run("cluster", pictures, "--network", "tiny", "--layers", "0", "--groups", 99)
+    assert done.exit_code == 2
+    assert "99 groups of 24 samples" in done.stderr
+
+
+def test_anomalies_are_named_and_drawn(network: Network, pictures: Path, tmp_path: Path) -> None:
+    test = tmp_path / "test"
+    for kind in ("good", "bad"):
+        (test / kind).mkdir(parents=True)
+    for number in range(3):
+        good = Image.open(pictures / "red" / f"{number}.png")
+        good.save(test / "good" / f"{number}.png")
+        good.paste((0, 255, 0), (6, 6, 12, 12))
+        good.save(test / "bad" / f"{number}.png")
+    out = tmp_path / "out"
+    words = ("anomalies", pictures / "red", test, "--network", "tiny", "--out", out)
+    told = json.loads(_invoke(*words, "--json").stdout)
+    assert {each["name"].split("/")[0] for each in told["pictures"][:3]} == {"bad"}
+    assert told["area_pictures"] == 1.0
+    assert 0 <= told["area"] <= 1
+    assert (out / "index.html").read_text().count("data:image/jpeg") == 12
+    assert len(list((out / "maps").iterdir())) == 6
+    assert len((out / "scores.csv").read_text().splitlines()) == 7
+    rest = ("--layers", "1", "--method", "ContrastiveSelectedEmbedding")
+    shown = _invoke(*words[:-1], tmp_path / "other", *rest).stdout
+    assert "bad/" in shown
+    done = _run(*words, "--method", "Neighbours")
+    assert done.exit_code == 2
+    assert "no method that judges maps" in done.stderr

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from layerwise._catalogue import catalogue, search
+from layerwise._catalogue import catalogue
 from layerwise.cli import _options as option
 from layerwise.cli._output import say_json, say_table
 from layerwise.errors import unknown
@@ -16,7 +16,12 @@ from layerwise.errors import unknown
 def list_methods(
     *,
     room: Annotated[str, typer.Option(help="Only the methods of this room.")] = "",
-    words: Annotated[str, typer.Option("--search", help="Only what matches, best first.")] = "",
+    words: Annotated[
+        str,
+        typer.Option(
+            "--search", help="What is meant, best first; by words alone before minilm-l6 was used."
+        ),
+    ] = "",
     as_json: option.Json = False,
 ) -> None:
     """List the methods, each with the paper it comes from."""
@@ -25,7 +30,10 @@ def list_methods(
     if room and room not in rooms:
         raise unknown("room", room, rooms)
     chosen = tuple(entry for entry in entries if room in ("", entry.room))
-    chosen = search(words, chosen) if words else chosen
+    if words:
+        from layerwise.search import search_methods
+
+        chosen = search_methods(words, chosen)
     if as_json:
         say_json([asdict(entry) for entry in chosen])
         return

@@ -17,11 +17,13 @@ from typer.core import TyperGroup
 
 import layerwise
 from layerwise.cli._allocator import keep_freed_memory
+from layerwise.cli._anomalies import judge
 from layerwise.cli._atlas import survey
 from layerwise.cli._compare import compare
 from layerwise.cli._demo import demo
 from layerwise.cli._explain import explain
 from layerwise.cli._extract import extract
+from layerwise.cli._groups import find_copies, find_groups
 from layerwise.cli._index import make_index
 from layerwise.cli._layers import list_layers
 from layerwise.cli._list import list_methods
@@ -89,6 +91,9 @@ app.command("compare")(compare)
 app.command("extract")(extract)
 app.command("index")(make_index)
 app.command("search")(find)
+app.command("anomalies")(judge)
+app.command("dedupe")(find_copies)
+app.command("cluster")(find_groups)
 app.command("fit")(fit)
 app.command("predict")(predict)
 app.command("embed")(embed)

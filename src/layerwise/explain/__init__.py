@@ -16,6 +16,7 @@ from layerwise.explain._exemplars import Exemplars, exemplars
 from layerwise.explain._faithfulness import Faithfulness, faithfulness
 from layerwise.explain._feature_inverter import FeatureInverter
 from layerwise.explain._feature_reconstructor import FeatureReconstructor
+from layerwise.explain._feature_visualiser import Family, feature_visualiser
 from layerwise.explain._flow_graph import Edge, flow_graph, neuron_shares
 from layerwise.explain._global_local import Regions, global_local_similarity
 from layerwise.explain._grad_cam import grad_cam
@@ -65,6 +66,7 @@ __all__ = [
     "Exemplars",
     "Facets",
     "Faithfulness",
+    "Family",
     "FeatureInverter",
     "FeatureReconstructor",
     "Gradients",
@@ -100,6 +102,7 @@ __all__ = [
     "erasure",
     "exemplars",
     "faithfulness",
+    "feature_visualiser",
     "flow_graph",
     "global_local_similarity",
     "grad_cam",

@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 import layerwise
 from layerwise.cli._allocator import keep_freed_memory
 from layerwise.cli._atlas import survey
+from layerwise.cli._concepts import concepts
 from layerwise.cli._demo import demo
 from layerwise.cli._explain import explain
 from layerwise.cli._extract import extract
@@ -81,6 +82,7 @@ app = typer.Typer(
 app.command("networks")(list_networks)
 app.command("layers")(list_layers)
 app.command("atlas")(survey)
+app.command("concepts")(concepts)
 app.command("extract")(extract)
 app.command("explain")(explain)
 app.command("list")(list_methods)

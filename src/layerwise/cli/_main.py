@@ -20,6 +20,7 @@ from layerwise.cli._allocator import keep_freed_memory
 from layerwise.cli._anomalies import judge
 from layerwise.cli._atlas import survey
 from layerwise.cli._compare import compare
+from layerwise.cli._concepts import concepts
 from layerwise.cli._demo import demo
 from layerwise.cli._explain import explain
 from layerwise.cli._extract import extract
@@ -88,6 +89,7 @@ app.command("networks")(list_networks)
 app.command("layers")(list_layers)
 app.command("atlas")(survey)
 app.command("compare")(compare)
+app.command("concepts")(concepts)
 app.command("extract")(extract)
 app.command("index")(make_index)
 app.command("search")(find)

@@ -7,6 +7,7 @@ from layerwise.explain._at import At
 from layerwise.explain._blank import blank
 from layerwise.explain._compare import Judged, compare
 from layerwise.explain._concept_activation import ConceptActivation, ConceptScores
+from layerwise.explain._concept_survey import ConceptLayer, ConceptRow, UnitRow, survey_concepts
 from layerwise.explain._decode_neurons import DecodedNeurons, Neuron, decode_neurons
 from layerwise.explain._deconvnet import deconvnet, guided_backpropagation
 from layerwise.explain._deep_feature_factorization import DeepFeatureFactorization
@@ -43,6 +44,7 @@ from layerwise.explain._occlusion import occlusion
 from layerwise.explain._on_grid import on_grid
 from layerwise.explain._pixel_ascent import pixel_ascent
 from layerwise.explain._places import heat
+from layerwise.explain._prototypes import SupportTrivialPrototypes
 from layerwise.explain._randomisation import Randomisation, randomisation
 from layerwise.explain._regional_prediction_difference import regional_prediction_difference
 from layerwise.explain._rotation import Rotation
@@ -58,6 +60,8 @@ __all__ = [
     "At",
     "ConceptActivation",
     "ConceptExplanation",
+    "ConceptLayer",
+    "ConceptRow",
     "ConceptScores",
     "DecodedNeurons",
     "DeepFeatureFactorization",
@@ -88,8 +92,10 @@ __all__ = [
     "Said",
     "Spectrum",
     "Subject",
+    "SupportTrivialPrototypes",
     "Target",
     "TopKAutoencoder",
+    "UnitRow",
     "Visualisation",
     "Way",
     "account",
@@ -131,6 +137,7 @@ __all__ = [
     "sample_of",
     "scaled",
     "suited",
+    "survey_concepts",
     "switched_off",
     "way",
     "ways",

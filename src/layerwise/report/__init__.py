@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from layerwise.report._comparison import write_comparison
+from layerwise.report._concepts import write_concepts
 from layerwise.report._explanations import write_explanations
 from layerwise.report._found import write_found
 from layerwise.report._gallery import Figure, Row, write_gallery
@@ -16,6 +17,7 @@ __all__ = [
     "draw_training",
     "write",
     "write_comparison",
+    "write_concepts",
     "write_explanations",
     "write_found",
     "write_gallery",

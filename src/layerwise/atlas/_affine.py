@@ -1,167 +1,110 @@
-"""Several layers of a network joined, as candidates beside the single layers.
+"""Several layers as one row of features: fusions of layers as plain maps of them side by side.
 
-Three ways, each fitted for every target and seed on training samples only, with validation samples
-to say when to stop: layers taken one after another while they help (`fuse.Greedy`), a learned sum
-of all layers (`fuse.WeightedSum`), and the whitened mean of the first and the last layer
-(`fuse.FirstLast`), where the two are equally wide. A combination is named after its members; as
-every seed may choose others, those of the first seed give it its name.
+All of them are affine, so what was fitted with much apparatus is shipped as two tensors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import final
+import re
+from collections.abc import Mapping, Sequence
+from typing import get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from layerwise.atlas._choose import Key
-from layerwise.data import Split, Target
+from layerwise.errors import LayerwiseError, unknown
+from layerwise.features._standardise import Standardise
 from layerwise.fuse import FirstLast, Greedy, WeightedSum
-from layerwise.measures import Marks, ProbeTable
 
-_FEWEST = 20
-"""Training samples below which there is nothing to choose a combination by."""
-
-Layers = Mapping[str, Float[Tensor, "n _"]]
+_KINDS = FirstLast | Greedy | WeightedSum
+Fusion = type[FirstLast] | type[Greedy] | type[WeightedSum]
 
 
-@final
-@dataclass(frozen=True)
-class Combined:
-    """Layers that were joined.
+def combined(
+    kind: Fusion, layers: Mapping[str, Float[Tensor, "n _"]], targets: Float[Tensor, "n k"]
+) -> tuple[tuple[str, ...], nn.Module]:
+    """Fit a fusion, and give the layers that it takes and what is done to them side by side.
 
     Args:
-        key: network, members in words, and how they were joined.
-        members: addresses of the layers.
-        features: what they hold together.
+        kind: `Greedy`, `WeightedSum` or `FirstLast`.
+        layers: training rows of each layer, in the order of execution.
+        targets: one column per number to be read; for classes one column each, 1 or 0.
+
+    Example:
+        >>> layers = {"a": torch.randn(40, 3), "b": torch.randn(40, 3)}
+        >>> names, both = combined(FirstLast, layers, torch.zeros(40, 1))
+        >>> side_by_side = torch.cat([layers[name] for name in names], 1)
+        >>> torch.allclose(both(side_by_side), FirstLast.fit(layers)(layers), atol=1e-5)
+        True
     """
+    if kind is Greedy:
+        greedy = Greedy.fit(layers, targets)
+        blocks = [block for block in greedy.blocks if isinstance(block, Standardise)]
+        means = torch.cat([block.mean for block in blocks]).float()
+        scales = torch.cat([block.scale for block in blocks]).float()
+        return greedy.layers, Standardise(means, scales)
+    if kind is FirstLast:
+        fitted = FirstLast.fit(layers)
+        half = fitted.whiten.weight.double() / 2
+        weight, offset = torch.cat([half, half]), -fitted.whiten.mean.double() @ (2 * half)
+        return fitted.layers, _linear(weight, offset)
+    weighted = WeightedSum.fit(layers, targets)
+    return weighted.aligned.layers, _linear(*_sum(weighted))
 
-    key: Key
-    members: tuple[str, ...]
-    features: Float[Tensor, "n w"]
 
+def fusion_named(name: str) -> Fusion:
+    """The fusion that is called so, in words joined by hyphens.
 
-def combine(
-    features: Mapping[Key, Float[Tensor, "n _"]],
-    target: Target,
-    splits: Sequence[Split],
-    seeds: Sequence[int],
-) -> list[list[Combined]]:
-    """Join layers in every way that their network and the target allow.
+    Raises:
+        LayerwiseError: there is none.
 
-    What comes to a single layer with the first seed is left out: that layer is a candidate already.
-
-    Args:
-        features: of all layers; those that are pooled by their mean are joined.
-        target: what the combination is to tell.
-        splits: training samples fit, validation samples stop; one a seed.
-        seeds: of all that is drawn.
-
-    Returns:
-        The same combinations in the same order for every seed.
+    Example:
+        >>> fusion_named("first-last").__name__
+        'FirstLast'
     """
-    every = [
-        _combined(features, target, divided, seed)
-        for divided, seed in zip(splits, seeds, strict=True)
-    ]
-    shared = [
-        at
-        for at, first in every[0].items()
-        if len(first.members) > 1 and all(at in found for found in every)
-    ]
-    return [[found[at] for at in shared] for found in every]
+    known = {re.sub(r"(?<=[a-z])(?=[A-Z])", "-", k.__name__).lower(): k for k in get_args(_KINDS)}
+    if name not in known:
+        raise unknown("fusion", name, known)
+    return known[name]
 
 
-def _combined(
-    features: Mapping[Key, Float[Tensor, "n _"]], target: Target, split: Split, seed: int
-) -> dict[tuple[str, str], Combined]:
-    """By network and way of joining."""
-    found: dict[tuple[str, str], Combined] = {}
-    if len(split.train) < _FEWEST:
-        return found
-    for network in dict.fromkeys(key[0] for key in features):
-        layers = {k[1]: x for k, x in features.items() if k[0] == network and k[2] == "mean"}
-        if len(layers) < 2:
-            continue
-        for way, join in (("greedy", _greedy), ("weighted-sum", _weighted), ("first-last", _ends)):
-            joined = join(layers, target, split, seed)
-            if joined is not None:
-                members, values = joined
-                key = (network, _in_words(members, way), way)
-                found[network, way] = Combined(key, members, values.float())
-    return found
+def restored(state: Mapping[str, Tensor]) -> nn.Module:
+    """The map with these tensors."""
+    if not state:
+        return nn.Identity()
+    if "scale" in state:
+        return Standardise(state["mean"], state["scale"])
+    weight = state["weight"]
+    return nn.utils.skip_init(nn.Linear, weight.shape[1], weight.shape[0]).requires_grad_(False)
 
 
-Side = tuple[dict[str, Tensor], Tensor]
-Joined = tuple[tuple[str, ...], Tensor]
+def require_several(layers: Sequence[str]) -> None:
+    """Refuse to combine less than two layers.
 
-
-def _greedy(layers: Layers, target: Target, split: Split, _: int) -> Joined | None:
-    train, held = _sides(layers, target, split)
-    fitted = Greedy.fit(*train, validation=held)
-    return fitted.layers, fitted(layers)
-
-
-def _weighted(layers: Layers, target: Target, split: Split, seed: int) -> Joined | None:
-    loss: Callable[[Tensor, Tensor], Tensor] = (
-        nn.functional.cross_entropy if target.kind == "class" else nn.functional.mse_loss
-    )
-    train, held = _sides(layers, target, split)
-    fitted = WeightedSum.fit(
-        *train,
-        validation=held,
-        loss=loss,
-        width=256,
-        generator=torch.Generator().manual_seed(seed),
-    )
-    return tuple(layers), fitted(layers)
-
-
-def _ends(layers: Layers, _: Target, split: Split, __: int) -> Joined | None:
-    first, *_between, last = layers.values()
-    if first.shape[1] != last.shape[1] or first.shape[1] >= len(split.train):
-        return None
-    fitted = FirstLast.fit(_rows(layers, split.train))
-    return fitted.layers, fitted(layers)
-
-
-def _rows(layers: Layers, rows: Tensor) -> dict[str, Tensor]:
-    return {name: values[rows] for name, values in layers.items()}
-
-
-def _sides(layers: Layers, target: Target, split: Split) -> tuple[Side, Side]:
-    """Layers and targets of the training and the validation samples.
-
-    Numbers are brought to unit size, so that the price of a readout's weights means the same for
-    every target.
+    Raises:
+        LayerwiseError: there are fewer.
     """
-    if target.kind == "class":
-        # Where the class is missing no side has the row.
-        columns = nn.functional.one_hot(target.values.clamp_min(0), len(target.classes)).float()
-    else:
-        train = target.values[split.train].double()
-        columns = ((target.values - train.mean()) / train.std().clamp_min(1e-12)).float()
-    one, other = ((_rows(layers, side), columns[side]) for side in (split.train, split.validation))
-    return one, other
+    if len(layers) < 2:
+        raise LayerwiseError(
+            f"{len(layers)} layer cannot be combined; give two or more with --layers"
+        )
 
 
-def beside(one: ProbeTable[Key], other: ProbeTable[Key]) -> ProbeTable[Key]:
-    """All readings of two tables of the same target and split."""
-
-    def marks(a: Marks, b: Marks) -> Marks:
-        return replace(a, answers=torch.cat([a.answers, b.answers], 1))
-
-    return replace(
-        one,
-        readings=(*one.readings, *other.readings),
-        validation=marks(one.validation, other.validation),
-        test=marks(one.test, other.test),
-        permuted=torch.cat([one.permuted, other.permuted], 1),
-    )
+def _sum(fitted: WeightedSum) -> tuple[Tensor, Tensor]:
+    weights = fitted.mixing.double().softmax(0) * len(fitted.mixing) ** 0.5
+    rotations: Sequence[Tensor] = [r.double() for r in fitted.aligned.rotations]
+    parts, offset = [], torch.zeros((), dtype=torch.float64)
+    blocks = [block for block in fitted.aligned.blocks if isinstance(block, Standardise)]
+    for i, block in enumerate(blocks):
+        turn = rotations[i] if rotations else torch.eye(len(block.mean), dtype=torch.float64)
+        parts.append(weights[i] * turn / block.scale[:, None])
+        offset = offset - block.mean @ parts[-1]
+    return torch.cat(parts), offset
 
 
-def _in_words(members: Sequence[str], name: str) -> str:
-    return f"all {len(members)} layers" if name == "weighted-sum" else " + ".join(members)
+def _linear(weight: Float[Tensor, "d k"], bias: Float[Tensor, " k"]) -> nn.Linear:
+    layer = nn.utils.skip_init(nn.Linear, *weight.shape)
+    layer.weight.data.copy_(weight.T)
+    layer.bias.data.copy_(bias)
+    return layer.requires_grad_(False)

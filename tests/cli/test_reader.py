@@ -118,8 +118,11 @@ def test_mistakes_are_one_line_each(
 
 
 def test_a_table_appears_only_when_it_is_whole(tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
-    with pytest.raises(LayerwiseError), writing(path) as write:
-        write([{"name": "one"}])
-        raise LayerwiseError("stopped")
+    def stopped() -> None:
+        with writing(tmp_path / "a.csv") as write:
+            write([{"name": "one"}])
+            raise LayerwiseError("stopped")
+
+    with pytest.raises(LayerwiseError, match="stopped"):
+        stopped()
     assert not list(tmp_path.iterdir())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from layerwise.atlas._atlas import Atlas
 from layerwise.atlas._compare import compare
 from layerwise.atlas._comparison import Comparison
+from layerwise.atlas._export import export_onnx, export_program
 from layerwise.atlas._files import load, save
 from layerwise.atlas._fit import fit_reader
 from layerwise.atlas._predictions import Predictions
@@ -18,6 +19,8 @@ __all__ = [
     "Predictions",
     "Reader",
     "compare",
+    "export_onnx",
+    "export_program",
     "fit_reader",
     "load",
     "load_reader",

@@ -12,12 +12,10 @@ import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from layerwise.atlas._files import write_whole
 from layerwise.atlas._reader import Reader
@@ -25,6 +23,9 @@ from layerwise.errors import LayerwiseError
 from layerwise.models import ImagePreparation, TextPreparation
 from layerwise.models._examples import Inputs, repeated
 from layerwise.models._hooks import at_rest
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
 
 _CLOSE = 1e-4
 _OUTPUTS = ["answers", "strangeness"]
@@ -88,6 +89,9 @@ def export_program(reader: Reader, path: str | Path) -> Path:
 
 
 def _program(reader: Reader) -> tuple[ExportedProgram, list[str]]:
+    from torch.export import Dim
+    from torch.fx.experimental.proxy_tensor import make_fx
+
     known = reader.known_batch()
     names = list(known) if isinstance(known, Mapping) else ["input"]
     given = _given(repeated(known, 2))

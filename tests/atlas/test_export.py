@@ -1,0 +1,126 @@
+"""An exported reader answers like the reader, without this library and without torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import layerwise
+from layerwise import data
+from layerwise.atlas import export_onnx, export_program, fit_reader
+from layerwise.errors import LayerwiseError
+from networks import tiny_bert
+
+ALONE = """
+import json, sys
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+folder = sys.argv[1]
+said = json.load(open(f"{folder}/reader.json"))
+rows = []
+for i in range(200):
+    picture = Image.open(f"{folder}/{i}.png").convert("RGB")
+    width, height = picture.size
+    size = (16, int(16 * height / width)) if width <= height else (int(16 * width / height), 16)
+    picture = picture.resize(size, Image.Resampling.BILINEAR)
+    left, top = round((size[0] - 12) / 2), round((size[1] - 12) / 2)
+    picture = picture.crop((left, top, left + 12, top + 12))
+    pixels = np.asarray(picture, np.float32).transpose(2, 0, 1) / 255
+    rows.append((pixels - 0.5) / 0.25)
+session = onnxruntime.InferenceSession(f"{folder}/reader.onnx")
+found = [session.run(None, {"input": np.stack(rows[i : i + 32]).astype(np.float32)})
+         for i in range(0, 200, 32)]
+np.savez(f"{folder}/found.npz", answers=np.concatenate([f[0] for f in found]),
+         strangeness=np.concatenate([f[1] for f in found]))
+assert "torch" not in sys.modules and "layerwise" not in sys.modules
+"""
+
+
+def pictures(count: int) -> list[Image.Image]:
+    draw = np.random.default_rng(0)
+    shapes = [(20 + i % 5, 18 + i % 7, 3) for i in range(count)]
+    return [
+        Image.fromarray((draw.random(s) * (120 if i % 2 else 255)).astype(np.uint8))
+        for i, s in enumerate(shapes)
+    ]
+
+
+def network() -> layerwise.Network:
+    from layerwise.models import ImagePreparation
+
+    module = nn.Sequential(
+        nn.Conv2d(3, 8, 3),
+        nn.BatchNorm2d(8),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(8, 8, 3),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(8, 500, 3),
+    )
+    half = (0.5, 0.5, 0.5)
+    prepare = ImagePreparation(16, (12, 12), "bilinear", half, (0.25, 0.25, 0.25))
+    return layerwise.open(module.eval(), prepare=prepare)
+
+
+@pytest.fixture(scope="module")
+def samples() -> data.Samples:
+    return data.open(
+        [(p, {"bright": "no" if i % 2 else "yes"}) for i, p in enumerate(pictures(200))]
+    )
+
+
+@pytest.mark.parametrize("readout", ["linear", "nearest-mean"])
+def test_onnx_alone_gives_the_same_for_200_pictures(samples, tmp_path, readout):
+    reader = fit_reader(network(), samples, "bright", layers="2, 4", readout=readout)
+    export_onnx(reader, tmp_path / "reader.onnx")
+    for i in range(200):
+        samples.load(i).save(tmp_path / f"{i}.png")
+    subprocess.run([sys.executable, "-c", ALONE, tmp_path], check=True, timeout=500)
+    found, wanted = np.load(tmp_path / "found.npz"), reader.predict(samples)
+    assert np.abs(found["answers"] - wanted.values.numpy()).max() < 1e-4
+    assert np.abs(found["strangeness"] - wanted.strangeness.numpy()).max() < 1e-4
+    said = json.loads((tmp_path / "reader.json").read_text())
+    assert said["classes"] == ["no", "yes"]
+    assert "shorter side has 16 pixels" in said["before"][1]
+
+
+def test_texts_of_every_length_and_number(tmp_path):
+    texts = [f"{'red' if i % 2 else 'green'} {'apple ' * (1 + i % 5)}" for i in range(60)]
+    samples = data.open([(text, {"colour": text.split()[0]}) for text in texts])
+    opened = layerwise.open(f"hf:{tiny_bert(tmp_path / 'bert')}")
+    reader = fit_reader(opened, samples, "colour", layers="encoder.layer.0")
+    export_onnx(reader, tmp_path / "reader.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "reader.onnx")
+    for few in (texts[:1], texts[:7], texts[20:40]):
+        inputs = reader.batch([reader.feed.prepare(text) for text in few])
+        answers, strangeness = session.run(None, {k: v.numpy() for k, v in inputs.items()})
+        wanted = reader(inputs)
+        assert np.abs(answers - wanted[0].numpy()).max() < 1e-4
+        assert np.abs(strangeness - wanted[1].numpy()).max() < 1e-4
+    assert (tmp_path / "tokenizer.json").exists()
+
+
+def test_a_program_of_torch_keeps_batch_and_size_open(samples, tmp_path):
+    reader = fit_reader(network(), samples, "bright", layers="4", readout="knn")
+    export_program(reader, tmp_path / "reader.pt2")
+    program = torch.export.load(tmp_path / "reader.pt2").module()
+    for shape in ((1, 3, 12, 12), (9, 3, 12, 12), (3, 3, 20, 14)):
+        inputs = torch.rand(shape)
+        for one, other in zip(program(inputs), reader(inputs), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_what_onnx_has_no_words_for_is_said_in_one_line(samples, tmp_path):
+    reader = fit_reader(network(), samples, "bright", layers="4", readout="knn")
+    with pytest.raises(LayerwiseError, match="ONNX has no words for the readout 'knn'") as caught:
+        export_onnx(reader, tmp_path / "reader.onnx")
+    assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""A grid is kept where the tokens lie row by row, and taken back where they are sorted otherwise."""
+"""A grid is kept where tokens lie row by row, and taken back where they are sorted otherwise."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from layerwise.models._layer import Layer
 from layerwise.models._layouts import Grid
 
 _AGREE = 0.5
-"""Least share of the changed tokens that lie in the corner; tokens in no order come to a quarter."""
+"""Least share of the changed tokens that lie in the corner; sorted tokens come to a quarter."""
 
 _WHOLE = ("stem", "block", "stage", "final")
 

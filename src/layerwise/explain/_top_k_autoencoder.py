@@ -40,7 +40,7 @@ _WARM_UP = 0.05  # share of the steps in which the rate rises
 class TopKAutoencoder(nn.Module):
     """Writes rows as sums of few of many directions. Build it with `fit`.
 
-    Args:
+    Attributes:
         encoder: what each latent looks for.
         bias: of each latent.
         decoder: what each latent stands for, of length 1.

@@ -25,7 +25,7 @@ _ROWS = 4096  # taken into float64 at a time
 class Moments:
     """Sums up two layers over batches.
 
-    Args:
+    Attributes:
         samples: how many there were so far.
         mean: of the first layer, `[d]`.
         other_mean: of the second, `[e]`.

@@ -35,7 +35,7 @@ from layerwise.search._rotate import rotate
 class FusedFeatures(nn.Module):
     """Joins places of several layers so that cosines are averaged. Build it with `fit`.
 
-    Args:
+    Attributes:
         layers: addresses, in the order of the blocks.
         weights: of each block.
         means: of each layer's rows; zeros where it is not projected.

@@ -25,6 +25,8 @@ from layerwise.cli._list import list_methods
 from layerwise.cli._networks import list_networks
 from layerwise.cli._output import note
 from layerwise.cli._threads import settle_threads
+from layerwise.cli._trace import trace
+from layerwise.cli._visualize import visualize
 from layerwise.errors import LayerwiseError
 
 _MENDABLE, _INTERRUPTED = 2, 130
@@ -82,6 +84,8 @@ app.command("layers")(list_layers)
 app.command("atlas")(survey)
 app.command("extract")(extract)
 app.command("list")(list_methods)
+app.command("visualize")(visualize)
+app.command("trace")(trace)
 app.command("demo")(demo)
 
 

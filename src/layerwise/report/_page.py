@@ -1,18 +1,16 @@
-"""The page as one string: template, style, script and data joined, nothing fetched."""
+"""The page of an atlas as one string."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
-from importlib.resources import files
 
 from layerwise.atlas._atlas import Atlas
 from layerwise.report import _words
 from layerwise.report._payload import payload
+from layerwise.report._render import render
 
 _SCRIPTS = (
-    *("data.js", "dom.js", "state.js", "colours.js", "tip.js", "chart.js", "depth.js"),
+    *("data.js", "dom.js", "theme.js", "state.js", "colours.js", "tip.js", "chart.js", "depth.js"),
     *("geometry.js", "similarity.js", "samples.js", "sees.js", "neighbours.js", "layers.js"),
     *("bar.js", "start.js"),
 )
@@ -25,22 +23,10 @@ def page(atlas: Atlas, left_out: Sequence[str] = ()) -> str:
         atlas: what it shows.
         left_out: what it does not show, in sentences.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    style = _read("style.css")
-    script = "\n".join(['(function () {"use strict";', *map(_read, _SCRIPTS), "})();"])
-    environment = Environment(
-        loader=PackageLoader("layerwise.report", "page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html.j2").render(
-        style=style,
-        style_hash=_hash(style),
-        script=script,
-        script_hash=_hash(script),
+    return render(
+        "page.html.j2",
+        styles=("style.css",),
+        scripts=_SCRIPTS,
         data=payload(atlas),
         left_out=left_out,
         made=atlas.provenance,
@@ -69,12 +55,3 @@ def page(atlas: Atlas, left_out: Sequence[str] = ()) -> str:
         signed=_words.signed,
         some=_words.some,
     )
-
-
-def _read(name: str) -> str:
-    return (files("layerwise.report") / "page" / name).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    """What the page's security policy knows an inline element by."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

@@ -27,15 +27,33 @@ def payload(atlas: Atlas) -> str:
         >>> "</" in payload(Atlas(1, made, *[()] * 7, (), shown, *[()] * 4))
         False
     """
-    content = {name: _rounded(getattr(atlas, name), 5) for name in (*_TABLES, *_OTHERS)}
+    content = {name: rounded(getattr(atlas, name), 5) for name in (*_TABLES, *_OTHERS)}
     content |= {name: _columns(content[name]) for name in _TABLES}
-    content |= {name: _rounded(getattr(atlas, name), 3) for name in _DRAWN}
+    content |= {name: rounded(getattr(atlas, name), 3) for name in _DRAWN}
+    return embedded(content)
+
+
+def embedded(content: object) -> str:
+    r"""Plain values as JSON that is safe inside a `<script>` element.
+
+    Args:
+        content: dicts, lists, texts and finite numbers.
+
+    Example:
+        >>> embedded(["</script>"])
+        '["\\u003c/script\\u003e"]'
+    """
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
 
 
-def _rounded(value: object, digits: int) -> Any:
-    """Plain values with so many digits; numbers that are not finite become words."""
+def rounded(value: object, digits: int) -> Any:
+    """Plain values with so many digits; numbers that are not finite become words.
+
+    Args:
+        value: anything of dicts, sequences, dataclasses, texts and numbers.
+        digits: that are kept.
+    """
     return json.loads(
         json.dumps(value, default=vars),
         parse_float=lambda number: float(f"{float(number):.{digits}g}"),

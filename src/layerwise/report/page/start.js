@@ -1,17 +1,6 @@
 // Puts the page together once its elements are there.
-function startTheme() {
-  const button = find("theme");
-  const themes = ["auto", "light", "dark"];
-  const apply = (theme) => {
-    if (theme === "auto") delete document.documentElement.dataset.theme;
-    else document.documentElement.dataset.theme = theme;
-    button.textContent = `Theme: ${theme}`;
-    for (const { names, draw } of watchers) if (names.includes("theme")) draw();
-  };
-  let theme = "auto";
-  button.hidden = false;
-  button.addEventListener("click", () => apply((theme = themes[(themes.indexOf(theme) + 1) % 3])));
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => apply(theme));
+function redrawTheme() {
+  for (const { names, draw } of watchers) if (names.includes("theme")) draw();
 }
 
 async function copyText(text) {
@@ -64,7 +53,7 @@ chosen.network = networkNames.find((name) => layersOf(name).length) || null;
 chosen.layer = nearestLayer(chosen.network, 1);
 if (atlas.targets.length) chooseAnswer(atlas.targets[0].target);
 // A chart that fails must not take the others with it.
-for (const begin of [startBar, startCards, startTheme, startDepth, startGeometry, startSimilarity, startSamples, startSees, startNeighbours, startLayers]) {
+for (const begin of [startBar, startCards, () => startTheme(redrawTheme), startDepth, startGeometry, startSimilarity, startSamples, startSees, startNeighbours, startLayers]) {
   try {
     begin();
   } catch (error) {

@@ -33,6 +33,8 @@ from layerwise.cli._output import note
 from layerwise.cli._reader import embed, fit, predict
 from layerwise.cli._search import find
 from layerwise.cli._threads import settle_threads
+from layerwise.cli._trace import trace
+from layerwise.cli._visualize import visualize
 from layerwise.errors import LayerwiseError
 
 _MENDABLE, _INTERRUPTED = 2, 130
@@ -101,6 +103,8 @@ app.command("predict")(predict)
 app.command("embed")(embed)
 app.command("explain")(explain)
 app.command("list")(list_methods)
+app.command("visualize")(visualize)
+app.command("trace")(trace)
 app.command("demo")(demo)
 
 

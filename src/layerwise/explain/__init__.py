@@ -43,13 +43,16 @@ from layerwise.explain._norm_x_logit import norm_x_logit
 from layerwise.explain._occlusion import occlusion
 from layerwise.explain._on_grid import on_grid
 from layerwise.explain._pixel_ascent import pixel_ascent
+from layerwise.explain._pixels import picture_side
 from layerwise.explain._places import heat
 from layerwise.explain._prototypes import SupportTrivialPrototypes
 from layerwise.explain._randomisation import Randomisation, randomisation
 from layerwise.explain._regional_prediction_difference import regional_prediction_difference
 from layerwise.explain._rotation import Rotation
 from layerwise.explain._spectrum import Spectrum
+from layerwise.explain._strongest import Answered, strongest
 from layerwise.explain._target import Target
+from layerwise.explain._text_trace import Guess, Part, TextTrace, trace_text
 from layerwise.explain._top_k_autoencoder import TopKAutoencoder
 from layerwise.explain._training import normalised_error
 from layerwise.explain._visualisation import Visualisation
@@ -57,6 +60,7 @@ from layerwise.explain._ways import Way, way, ways
 
 __all__ = [
     "Account",
+    "Answered",
     "At",
     "ConceptActivation",
     "ConceptExplanation",
@@ -74,6 +78,7 @@ __all__ = [
     "FeatureInverter",
     "FeatureReconstructor",
     "Gradients",
+    "Guess",
     "InformationFlow",
     "IntegratedGradients",
     "InvertibleConcepts",
@@ -86,6 +91,7 @@ __all__ = [
     "Neuron",
     "NeuronPath",
     "NonNegative",
+    "Part",
     "Randomisation",
     "Regions",
     "Rotation",
@@ -94,6 +100,7 @@ __all__ = [
     "Subject",
     "SupportTrivialPrototypes",
     "Target",
+    "TextTrace",
     "TopKAutoencoder",
     "UnitRow",
     "Visualisation",
@@ -131,14 +138,17 @@ __all__ = [
     "normalised_error",
     "occlusion",
     "on_grid",
+    "picture_side",
     "pixel_ascent",
     "randomisation",
     "regional_prediction_difference",
     "sample_of",
     "scaled",
+    "strongest",
     "suited",
     "survey_concepts",
     "switched_off",
+    "trace_text",
     "way",
     "ways",
 ]

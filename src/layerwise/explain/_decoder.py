@@ -27,7 +27,9 @@ class Block:
         mlp: address of what the MLP gives.
         output: address of the stream that leaves.
         attention_module: the module that attends.
+        heads: how many.
         projection: the linear module that joins the heads.
+        joined: address of what flows into it, head after head.
         down: the linear module that joins the neurons.
         neurons: address of what flows into it.
     """
@@ -37,7 +39,9 @@ class Block:
     mlp: str
     output: str
     attention_module: nn.Module
+    heads: int
     projection: nn.Module
+    joined: str
     down: nn.Module
     neurons: str
 
@@ -74,10 +78,22 @@ def _block(network: Network, block: Layer, modules: dict[str, nn.Module]) -> Blo
         mlp=mlp.name,
         output=block.name,
         attention_module=modules[module_of(attention.name)],
+        heads=_heads(network),
         projection=modules[joins],
+        joined=network.layers.find(f"{joins}:in").name,
         down=modules[down],
         neurons=network.layers.find(f"{down}:in").name,
     )
+
+
+def _heads(network: Network) -> int:
+    """How many heads every attention has."""
+    found = getattr(getattr(network.module, "config", None), "num_attention_heads", None)
+    if not isinstance(found, int):
+        raise LayerwiseError(
+            f"{network.name} does not tell how many heads it has; give a decoder of transformers"
+        )
+    return found
 
 
 def _one(network: Network, block: Layer, inside: Sequence[Layer], kind: str) -> Layer:

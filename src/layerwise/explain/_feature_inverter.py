@@ -85,7 +85,7 @@ class FeatureInverter(nn.Module):
     def fit(
         cls,
         features: Float[Tensor, "n d"] | Float[Tensor, "n d a b"],
-        image: Float[Tensor, "n c h w"],
+        image: Float[Tensor, "_ c h w"],
         *,
         width: int | None = None,
         epochs: int = 20,

@@ -92,7 +92,7 @@ class FeatureReconstructor(nn.Module):
     def fit(
         cls,
         tokens: Float[Tensor, "n t d"],
-        image: Float[Tensor, "n c h w"],
+        image: Float[Tensor, "_ c h w"],
         *,
         grid: tuple[int, int] | None = None,
         width: int | None = None,

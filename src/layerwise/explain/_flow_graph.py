@@ -10,10 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from layerwise.errors import LayerwiseError
-from layerwise.explain._decoder import blocks_of, matrix_of
+from layerwise.explain._decoder import Block, blocks_of, matrix_of
 from layerwise.explain._information_flow import InformationFlow, contribution
 from layerwise.models import Network
-from layerwise.models._hooks import at_rest
 from layerwise.taps import read
 
 Kind = Literal["attention", "kept", "mlp", "passed"]
@@ -92,6 +91,30 @@ def flow_graph(
     return tuple(edges)
 
 
+def strong_edges(flow: InformationFlow, floor: float, *, text: int = 0) -> tuple[Edge, ...]:
+    """Every edge above a share, whatever it leads to, block after block.
+
+    Args:
+        flow: as `information_flow` gives it.
+        floor: share that an edge must exceed.
+        text: which text.
+    """
+    edges: list[Edge] = []
+    for block in range(len(flow.mlp)):
+        for q in range(flow.mlp.shape[2]):
+            edges += _attention(flow.attention[block, text, q], block, q, floor)
+            alone: tuple[tuple[Kind, Tensor], ...] = (
+                ("kept", flow.kept),
+                ("mlp", flow.mlp),
+                ("passed", flow.passed),
+            )
+            for kind, shares in alone:
+                share = float(shares[block, text, q])
+                if share > floor:
+                    edges.append(Edge(kind, block, q, q, share))
+    return tuple(edges)
+
+
 def _attention(
     shares: Float[Tensor, "t h"], block: int, target: int, threshold: float
 ) -> list[Edge]:
@@ -129,10 +152,26 @@ def neuron_shares(
     inputs = {"input_ids": token_ids[text : text + 1].to(network.device)}
     seen = read(network, inputs, [part.neurons, part.mlp, part.output])
     neurons, added, left = (seen[name][0, place] for name in (part.neurons, part.mlp, part.output))
-    down, bias = matrix_of(part.down)
-    with at_rest(network.module):
-        parts = neurons[:, None] * down
-        if bias is not None:
-            parts = parts + bias / len(parts)
-        shares = contribution(torch.cat([parts, (left - added)[None]]), left)
+    return shares_of_neurons(part, neurons, added, left)
+
+
+def shares_of_neurons(
+    block: Block,
+    neurons: Float[Tensor, " m"],
+    added: Float[Tensor, " d"],
+    left: Float[Tensor, " d"],
+) -> Float[Tensor, " m"]:
+    """The same, of what was read at one place.
+
+    Args:
+        block: whose neurons they are.
+        neurons: what flows into the last linear map of the MLP.
+        added: what the MLP gives.
+        left: the stream after it.
+    """
+    down, bias = matrix_of(block.down)
+    parts = neurons[:, None] * down
+    if bias is not None:
+        parts = parts + bias / len(parts)
+    shares = contribution(torch.cat([parts, (left - added)[None]]), left)
     return (shares / shares.sum())[:-1]

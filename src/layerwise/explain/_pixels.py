@@ -86,3 +86,15 @@ class Pixels:
             image: as the network takes it.
         """
         return (image * self.std + self.mean).clamp(0, 1)
+
+
+def picture_side(network: Network) -> int:
+    """Pixels of the shorter side of the pictures that a network takes.
+
+    Args:
+        network: one that takes pictures.
+
+    Raises:
+        LayerwiseError: it does not.
+    """
+    return min(Pixels.of(network).shape[1:])

@@ -39,7 +39,7 @@ class Rotation(nn.Module):
         self.register_buffer("matrix", matrix)
 
     @classmethod
-    def fit(cls, features: Float[Tensor, "n d"], other: Float[Tensor, "n e"]) -> Rotation:
+    def fit(cls, features: Float[Tensor, "n d"], other: Float[Tensor, "_ e"]) -> Rotation:
         """Find the rotation.
 
         Args:

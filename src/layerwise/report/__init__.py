@@ -1,4 +1,4 @@
-"""Pages of an atlas, a comparison or a search: they draw what was measured and compute nothing."""
+"""Pages: they draw what was measured and compute nothing."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from layerwise.report._explanations import write_explanations
 from layerwise.report._found import write_found
 from layerwise.report._gallery import Figure, Row, write_gallery
 from layerwise.report._sorted import write_judged, write_sorted
+from layerwise.report._trace import write_trace
 from layerwise.report._training import draw_training
+from layerwise.report._visualisation import Sight, write_visualisations
 from layerwise.report._write import write
 
 __all__ = [
     "Figure",
     "Row",
+    "Sight",
     "draw_training",
     "write",
     "write_comparison",
@@ -23,4 +26,6 @@ __all__ = [
     "write_gallery",
     "write_judged",
     "write_sorted",
+    "write_trace",
+    "write_visualisations",
 ]

@@ -7,12 +7,12 @@ from pathlib import Path
 from layerwise.atlas._comparison import Comparison
 from layerwise.atlas._files import write_whole
 from layerwise.report import _words
-from layerwise.report._page import render
 from layerwise.report._payload import compact
+from layerwise.report._render import render
 
 _SCRIPTS = (
     *("data.js", "dom.js", "state.js", "colours.js", "tip.js", "chart.js", "geometry.js"),
-    *("similarity.js", "theme.js", "compare.js"),
+    *("similarity.js", "theme.js", "failure.js", "compare.js"),
 )
 
 
@@ -42,17 +42,16 @@ def comparison_page(found: Comparison) -> str:
         name: getattr(found, name)
         for name in ("networks", "matches", "same", "looking", "placed", "similarity", "told")
     }
-    return render(
-        "compare.html.j2",
-        _SCRIPTS,
-        data=compact(rows, plain),
-        found=found,
-        made=found.provenance,
-        networks=found.networks,
-        layers=found.layers,
-        set_aside=found.set_aside,
-        amount=_words.amount,
-        counted=_words.counted,
-        grouped=_words.grouped,
-        score=_words.score,
-    )
+    values = {
+        "data": compact(rows, plain),
+        "found": found,
+        "made": found.provenance,
+        "networks": found.networks,
+        "layers": found.layers,
+        "set_aside": found.set_aside,
+        "amount": _words.amount,
+        "counted": _words.counted,
+        "grouped": _words.grouped,
+        "score": _words.score,
+    }
+    return render("compare.html.j2", values, styles=("style.css",), scripts=_SCRIPTS)

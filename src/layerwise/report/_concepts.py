@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 
 from torch import Tensor
@@ -14,6 +11,7 @@ from layerwise.atlas._files import write_whole
 from layerwise.explain import ConceptLayer
 from layerwise.report import _words
 from layerwise.report._heat import laid_over, plain, step
+from layerwise.report._render import render
 
 _SIDE = 96
 """Pixels of a picture on the page."""
@@ -45,31 +43,20 @@ def write_concepts(
     Returns:
         The path of `index.html`.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     small = [None if each is None else _small(each) for each in pictures]
-    style = _read("style.css") + _read("concepts.css")
-    environment = Environment(
-        loader=PackageLoader("layerwise.report", "page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    content = environment.get_template("concepts.html.j2").render(
-        style=style,
-        style_hash=f"sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}",
-        layers=layers,
-        network=network,
-        data=data,
-        names=names,
-        seen={i: plain(picture) for i, picture in enumerate(small) if picture is not None},
-        laid=lambda sample, heat: _laid(small[sample], heat),
-        said=lambda sample, heat: _said(words[sample], heat),
-        excerpt=lambda sample: "".join(words[sample])[:200],
-        made=made,
-        counted=_words.counted,
-    )
+    values = {
+        "layers": layers,
+        "network": network,
+        "data": data,
+        "names": names,
+        "seen": {i: plain(picture) for i, picture in enumerate(small) if picture is not None},
+        "laid": lambda sample, heat: _laid(small[sample], heat),
+        "said": lambda sample, heat: _said(words[sample], heat),
+        "excerpt": lambda sample: "".join(words[sample])[:200],
+        "made": made,
+        "counted": _words.counted,
+    }
+    content = render("concepts.html.j2", values, styles=("style.css", "concepts.css"))
     path = Path(folder) / "index.html"
     write_whole(path, content.encode("utf-8", "replace"))
     return path
@@ -96,7 +83,3 @@ def _said(words: Sequence[str], heat: Tensor) -> list[tuple[str, int]]:
     most = max(values, default=0.0)
     pairs = zip(words, values, strict=False)
     return [(word, step(value, most)) for word, value in pairs]
-
-
-def _read(name: str) -> str:
-    return (files("layerwise.report") / "page" / name).read_text(encoding="utf-8")

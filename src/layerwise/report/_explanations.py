@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import final
 
@@ -17,6 +14,7 @@ from layerwise.atlas._files import write_whole
 from layerwise.explain import Account, Judged, Subject
 from layerwise.report import _words
 from layerwise.report._heat import laid_over, plain, scale_bar, step
+from layerwise.report._render import render
 
 _PICTURES = 6
 """Samples whose explanations are drawn; the numbers are of all."""
@@ -51,34 +49,23 @@ def write_explanations(account: Account, path: str | Path, *, command: str = "")
     Raises:
         LayerwiseError: it cannot be written.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    style = _read("style.css") + _read("explanations.css")
-    environment = Environment(
-        loader=PackageLoader("layerwise.report", "page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     shown = account.subjects[:_PICTURES]
-    content = environment.get_template("explanations.html.j2").render(
-        style=style,
-        style_hash=f"sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}",
-        account=account,
-        shown=shown,
-        pictures=[plain(s.picture) if s.picture is not None else "" for s in shown],
-        rows=[(each, _drawn(each, shown)) for each in account.judged[:_ROWS]],
-        scale=scale_bar(),
-        command=command,
-        version=layerwise.__version__,
-        counted=_words.counted,
-        signed=_words.signed,
-        score=_words.score,
-        place=_place,
-        verdict=verdict,
-        mean=lambda values: float(values.mean()),
-    )
+    values = {
+        "account": account,
+        "shown": shown,
+        "pictures": [plain(s.picture) if s.picture is not None else "" for s in shown],
+        "rows": [(each, _drawn(each, shown)) for each in account.judged[:_ROWS]],
+        "scale": scale_bar(),
+        "command": command,
+        "version": layerwise.__version__,
+        "counted": _words.counted,
+        "signed": _words.signed,
+        "score": _words.score,
+        "place": _place,
+        "verdict": verdict,
+        "mean": lambda values: float(values.mean()),
+    }
+    content = render("explanations.html.j2", values, styles=("style.css", "explanations.css"))
     path = Path(path)
     target = path / "explanations.html" if path.is_dir() or not path.suffix else path
     write_whole(target, content.encode("utf-8", "replace"))
@@ -131,7 +118,3 @@ def _coloured(subject: Subject, heat: Tensor) -> tuple[tuple[str, int, str], ...
 def _place(value: float) -> str:
     """Where a score from -1 to 1 stands on a line, as a percentage for SVG."""
     return f"{50 + 50 * max(-1.0, min(1.0, value)):.2f}%"
-
-
-def _read(name: str) -> str:
-    return (files("layerwise.report") / "page" / name).read_text(encoding="utf-8")

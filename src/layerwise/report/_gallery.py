@@ -10,11 +10,10 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, final
 
-from layerwise.report._page import policy_hash
+from layerwise.report._render import render
 
 SIDE = 176
 """Pixels of a thumbnail's longer side."""
@@ -97,28 +96,16 @@ def write_gallery(
         ...     "wren.jpg" in page.read_text()
         True
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     from layerwise.atlas._files import write_whole
 
-    place = files("layerwise.report") / "page"
-    style = "".join((place / name).read_text("utf-8") for name in ("style.css", "gallery.css"))
-    environment = Environment(
-        loader=PackageLoader("layerwise.report", "page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    text = environment.get_template("gallery.html.j2").render(
-        style=style,
-        style_hash=policy_hash(style),
-        title=title,
-        lead=lead,
-        rows=rows,
-        facts=facts,
-        thumbnail=_Thumbnails(),
-    )
+    values = {
+        "title": title,
+        "lead": lead,
+        "rows": rows,
+        "facts": facts,
+        "thumbnail": _Thumbnails(),
+    }
+    text = render("gallery.html.j2", values, styles=("style.css", "gallery.css"))
     write_whole(Path(path), text.encode("utf-8", "replace"))
     return Path(path)
 

@@ -42,17 +42,33 @@ def compact(tables: Mapping[str, Any], others: Mapping[str, Any]) -> str:
             some may be empty.
         others: anything else by name.
     """
-    content: dict[str, Any] = {
-        name: _columns(_rounded(tables.get(name, ()), 5)) for name in _TABLES
-    }
+    content: dict[str, Any] = {name: _columns(rounded(tables.get(name, ()), 5)) for name in _TABLES}
     content |= dict.fromkeys(_OTHERS, ())
-    content |= {name: _rounded(value, 3 if name in _DRAWN else 5) for name, value in others.items()}
+    content |= {name: rounded(value, 3 if name in _DRAWN else 5) for name, value in others.items()}
+    return embedded(content)
+
+
+def embedded(content: object) -> str:
+    r"""Plain values as JSON that is safe inside a `<script>` element.
+
+    Args:
+        content: dicts, lists, texts and finite numbers.
+
+    Example:
+        >>> embedded(["</script>"])
+        '["\\u003c/script\\u003e"]'
+    """
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
 
 
-def _rounded(value: object, digits: int) -> Any:
-    """Plain values with so many digits; numbers that are not finite become words."""
+def rounded(value: object, digits: int) -> Any:
+    """Plain values with so many digits; numbers that are not finite become words.
+
+    Args:
+        value: anything of dicts, sequences, dataclasses, texts and numbers.
+        digits: that are kept.
+    """
     return json.loads(
         json.dumps(value, default=vars),
         parse_float=lambda number: float(f"{float(number):.{digits}g}"),

@@ -133,10 +133,9 @@ function startPlaced() {
     ["Places and patches", ["network", "layer", "found", "chance", "mean way"], () => atlas.placed.map((r) => [r.network, r.layer, say.percent(r.found), `${say.plain(100 * r.chance)} %`, say.percent(r.distance)])]);
 }
 
-addEventListener("error", (event) => fail(event.error || event.message));
 chosen.network = first;
 chosen.layer = nearestLayer(first, 1);
-for (const begin of [startTheme, startPartners, startOrder, startSame, startSimilarity, startTold, startLooking, startPlaced]) {
+for (const begin of [() => startTheme(redrawTheme), startPartners, startOrder, startSame, startSimilarity, startTold, startLooking, startPlaced]) {
   try {
     begin();
   } catch (error) {

@@ -7,6 +7,10 @@ function watch(names, draw) {
   watchers.push({ names, draw });
 }
 
+function redrawTheme() {
+  for (const { names, draw } of watchers) if (names.includes("theme")) draw();
+}
+
 function nearestLayer(network, depth) {
   let found = null;
   for (const row of layersOf(network)) {

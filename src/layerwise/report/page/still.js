@@ -1,0 +1,3 @@
+// A page that needs no script but for its theme.
+startTheme(() => {});
+document.documentElement.dataset.ready = "yes";

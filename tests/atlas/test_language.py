@@ -77,12 +77,14 @@ def test_a_block_that_adds_nothing_is_not_needed(found: Language) -> None:
 
 def test_every_number_is_there_for_every_block(found: Language) -> None:
     for row in found.rows[1:]:
-        numbers = (row.attention, row.mlp, row.skipped_later, row.skipped_output, row.cdnv)
+        numbers = (row.attention, row.mlp, row.future_output, row.skipped_output, row.cdnv)
         assert all(value is not None and math.isfinite(value) for value in numbers)
         assert row.lens_low <= row.lens <= row.lens_high
         assert row.shortcut_low <= row.shortcut <= row.shortcut_high
         assert row.answers is not None
     assert found.rows[0].attention is None  # the embedding is no block
+    assert found.rows[-1].skipped_later is None  # nothing comes after it
+    assert found.rows[1].skipped_later is not None
     assert found.chance == 0.25
 
 

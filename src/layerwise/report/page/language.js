@@ -49,7 +49,7 @@ function startLanguage() {
       const short = shortNames(list.map((row) => row.layer));
       drawChart(host, {
         width, height: 230, label: `${title} by layer.`,
-        x: { low: 0, high: 1, ticks: list.map((row, i) => [row.depth, short.names[i]]), title: `layers of ${network} by depth` },
+        x: { low: 0, high: 1, ticks: list.map((row, i) => [row.depth, short.names[i]]), title: `layers of ${network} by depth`, more: short.stem && `, without “${short.stem}”` },
         y: { low: log ? low : Math.min(0, low), high: high * (log ? 1 : 1.05) || 1, log, say: say.plain },
         series: lines, onpick: (p) => choose({ network, layer: p.row.layer }),
       });

@@ -30,9 +30,9 @@ def _refitted(rows: np.ndarray, labels: np.ndarray) -> float:
 
 
 def test_parts_and_accuracies_equal_numpy_and_scikit_learn() -> None:
-    labels = torch.arange(60) % 3
+    labels = torch.arange(45) % 3
     snapshots = [
-        torch.randn(60, 7).double() + scale * torch.eye(7).double()[labels] for scale in (0, 2, 4)
+        torch.randn(45, 7).double() + scale * torch.eye(7).double()[labels] for scale in (0, 3)
     ]
     found = spectral_learning_order(snapshots, labels, energy=0.6)
     parts = []
@@ -101,6 +101,7 @@ def _train(network: nn.Module, pixels: Tensor, classes: Tensor, *, steps: int) -
         optimiser.step()
 
 
+@pytest.mark.slow
 def test_the_leading_part_of_a_small_network_is_learned_first(claim: Callable[..., None]) -> None:
     from sklearn.datasets import load_digits
 
@@ -133,10 +134,11 @@ def test_the_leading_part_of_a_small_network_is_learned_first(claim: Callable[..
         drops.append(
             [(1 - run.main_accuracy[-1] / run.frozen[-1]).item() for run in (frozen, tuned)]
         )
+    # On a third of the digits it holds in the mean, but not in every seed.
     earlier = all(run.main_reached < run.rest_reached for run in first)
     claim(
         paper="P138",
-        says="A small CNN learns digits 0 to 4, 10 checkpoints, 3 seeds: the leading components "
+        says="A small CNN learns 901 digits 0 to 4, 10 checkpoints, 3 seeds: the leading components "
         "(80 % of the variance) of its last features reach CKA 0.9 to their final state at an "
         "earlier checkpoint than the rest",
         measured={

@@ -21,6 +21,7 @@ from layerwise.errors import LayerwiseError
 from layerwise.features._decomposition import Decomposition
 from layerwise.features._finite import require_finite
 from layerwise.features._standardise import Standardise
+from layerwise.measures._checked import centre
 
 _NUMBERS = 2**22
 """Left-out residuals held at a time, all penalties together."""
@@ -67,7 +68,7 @@ def left_out(
         grid = n * torch.logspace(-5, 3, 13, dtype=torch.float64, device=features.device)
     else:
         grid = torch.as_tensor(penalties, dtype=torch.float64, device=features.device)
-    problem = _Rows(features, targets, Standardise.fit(features, scale=scale), len(grid))
+    problem = _Rows(features, targets, _standardise(features, scale=scale), len(grid))
     blocks = problem.primal if n >= features.shape[1] else problem.dual
     errors = sum(residual.square().sum(1) for _, residual in blocks(grid))
     assert isinstance(errors, Tensor)
@@ -107,6 +108,16 @@ def right_when_left_out(
         return ((y - residual).argmax(1) == y.argmax(1)).to(features)
 
     return left_out(features, index, named, alike=True, penalties=penalties, scale=scale)
+
+
+def _standardise(features: Tensor, *, scale: bool) -> Standardise:
+    """As `Standardise.fit`, in blocks of rows."""
+    mean = centre(features)
+    squares = torch.zeros_like(mean)
+    for block in features.split(1024):
+        squares += (block.double() - mean).square().sum(0)
+    deviation = (squares / len(features)).sqrt()
+    return Standardise(mean, deviation.where((deviation > 0) & scale, 1.0))
 
 
 @final

@@ -21,12 +21,11 @@ from layerwise.errors import LayerwiseError
 from layerwise.features._finite import require_finite
 from layerwise.features._standardise import Standardise
 from layerwise.measures._surface import Surface
+from layerwise.measures._surface_losses import depth_loss, normal_loss
 from layerwise.models._seeded import seeded
 
 Maps = Tensor | Sequence[Tensor]
 """One map `[n c h w]` or several of the same pictures, the earliest layer first."""
-
-_EPS = 1e-4
 
 
 @final
@@ -162,35 +161,6 @@ class _Residual(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         return x + self.inner(x)
-
-
-def depth_loss(
-    predicted: Float[Tensor, "n h w"], depth: Float[Tensor, "n h w"]
-) -> Float[Tensor, ""]:
-    """Scale-invariant logarithmic loss (lambda 0.85, times 10) plus half that of its gradients."""
-    known = depth.isfinite() & (depth > 0)
-    off = predicted.clamp(min=_EPS).log() - depth.where(known, 1.0).clamp(min=_EPS).log()
-    own = off[known]
-    level = 10 * (own.square().mean() - 0.85 * own.mean().square()).clamp(min=1e-12).sqrt()
-    slopes = predicted.new_zeros(())
-    for axis in (1, 2):
-        last = depth.shape[axis] - 1
-        both = known.narrow(axis, 0, last) & known.narrow(axis, 1, last)
-        if both.any():
-            slopes = slopes + off.diff(dim=axis)[both].abs().mean()
-    return level + 0.5 * slopes
-
-
-def normal_loss(
-    predicted: Float[Tensor, "n 4 h w"], normals: Float[Tensor, "n 3 h w"]
-) -> Float[Tensor, ""]:
-    """Negative log-likelihood of the angle; the fourth channel is how sure the prediction is."""
-    known = (normals != 0).any(1)
-    cosine = nn.functional.cosine_similarity(predicted[:, :3], normals, dim=1)[known]
-    sure = nn.functional.elu(predicted[:, 3][known]) + 1.01
-    angle = cosine.clamp(-1 + _EPS, 1 - _EPS).acos()
-    likely = torch.log1p((-sure * torch.pi).exp()) - torch.log1p(sure.square()) + sure * angle
-    return likely.mean()
 
 
 def _several(feature_map: Maps) -> list[Tensor]:

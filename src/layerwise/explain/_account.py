@@ -1,19 +1,26 @@
-"""What a network says of some samples, why, and how far to believe each reason."""
+"""What a network says of some samples, why, and how far to believe each reason.
+
+A classifier is asked for its classes, a language model for its next word. A network that returns
+the states of tokens has neither; asked is then what makes a sample's embedding what it is: the
+cosine between the mean state of what is seen and that of the whole sample.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from layerwise.errors import LayerwiseError
 from layerwise.explain._compare import Judged, Progress, compare
 from layerwise.explain._differentiable import Inputs
+from layerwise.explain._faithfulness import probabilities
 from layerwise.explain._hide import covered, main
 from layerwise.explain._target import Target
 from layerwise.explain._ways import Way, way, ways
@@ -32,7 +39,7 @@ class Said:
     Args:
         label: number of the column.
         name: what people call it.
-        probability: softmax over the columns.
+        probability: softmax over the columns; of an embedding, how like it is to a sample's.
     """
 
     label: int
@@ -132,12 +139,18 @@ def account(
     network.take_example(inputs)
     target = _target(network, of)
     columns = target.read(network, inputs)
+    embeds = of is None and network.layers.find(target.layer).sure.form == "tokens"
+    embeds = embeds and not isinstance(target.pooling, Last)
+    if embeds:
+        target = replace(target, head=_Likeness(columns))
+        columns = target.read(network, inputs)
     if label is not None and not 0 <= label < columns.shape[1]:
         raise LayerwiseError(
             f"target {label} is out of range: {network.name} has {columns.shape[1]} columns at "
             f"{target.layer!r}, so give 0 to {columns.shape[1] - 1}"
         )
     labels = columns.argmax(1) if label is None else torch.full_like(columns.argmax(1), label)
+    scale = _as_it_is if embeds else probabilities
     judged = compare(
         network,
         inputs,
@@ -146,11 +159,12 @@ def account(
         layers=layers,
         target=target,
         hide=_but_last if isinstance(target.pooling, Last) else covered,
+        scale=scale,
         seed=seed,
         progress=progress,
     )
-    chances = columns.softmax(1)
-    naming = _Names(network, columns.shape[1])
+    chances = scale(columns)
+    naming = names.__getitem__ if embeds else _Names(network, columns.shape[1])
     subjects = []
     for i, name in enumerate(names):
         best = chances[i].topk(min(_SHOWN, chances.shape[1])).indices.tolist()
@@ -215,7 +229,10 @@ _DEFAULT = {"image": ("grad-cam",), "text": ("norm-x-logit",)}
 def _target(network: Network, of: str | None) -> Target:
     if of is not None:
         return Target(network.layers.find(of).name)
-    returned = network.layers.find(".")
+    try:
+        returned = network.layers.find(".")
+    except LayerwiseError as error:
+        raise LayerwiseError(f"{error}; name one with of=, --of in the command") from error
     next_word = returned.sure.form == "tokens" and returned.name.endswith("['logits']")
     return Target(returned.name, Last()) if next_word else Target(returned.name)
 
@@ -233,6 +250,20 @@ def _but_last(
         keep = keep.clone()
         keep[:, -1] = 1
     return covered(network, inputs, keep=keep, target=target)
+
+
+class _Likeness:
+    """Cosine to the embedding of each of some samples."""
+
+    def __init__(self, embeddings: Tensor) -> None:
+        self.embeddings = normalize(embeddings, dim=1)
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        return normalize(rows, dim=1) @ self.embeddings.to(rows).T
+
+
+def _as_it_is(columns: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
+    return columns
 
 
 class _Names:

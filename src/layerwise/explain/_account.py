@@ -1,8 +1,8 @@
 """What a network says of some samples, why, and how far to believe each reason.
 
 A classifier is asked for its classes, a language model for its next word. A network that returns
-the states of tokens has neither; asked is then what makes a sample's embedding what it is: the
-cosine between the mean state of what is seen and that of the whole sample.
+the states of tokens has neither; asked is then what makes a sample's embedding what it is: how far
+the mean state of what is seen reaches along that of the whole sample.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from layerwise.errors import LayerwiseError
 from layerwise.explain._differentiable import Inputs
@@ -52,13 +51,18 @@ def covered_but_last(
 
 
 class Likeness:
-    """Cosine to the embedding of each of some samples."""
+    """How far each row reaches along the embedding of each of some samples: 1 for its own.
+
+    A cosine would do to compare, but not to explain: it is highest at the sample itself, so its
+    gradient is zero there.
+    """
 
     def __init__(self, embeddings: Tensor) -> None:
-        self.embeddings = normalize(embeddings, dim=1)
+        self.axes = embeddings / embeddings.square().sum(1, keepdim=True).clamp(min=1e-12)
 
     def __call__(self, rows: Tensor) -> Tensor:
-        return normalize(rows, dim=1) @ self.embeddings.to(rows).T
+        """One column for each sample."""
+        return rows @ self.axes.to(rows).T
 
 
 def as_it_is(columns: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:

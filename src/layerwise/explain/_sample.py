@@ -81,5 +81,7 @@ def tokens_of(network: Network, inputs: Inputs, i: int) -> tuple[str, ...]:
     prepare = network.prepare
     if not isinstance(prepare, TextPreparation):
         return tuple(str(int(number)) for number in ids[:length])
-    pieces = prepare.tokenizer.convert_ids_to_tokens(ids[:length].tolist())
-    return tuple(str(p).replace("Ġ", " ").replace("Ċ", "\n").replace("▁", " ") for p in pieces)
+    pieces = [str(p) for p in prepare.tokenizer.convert_ids_to_tokens(ids[:length].tolist())]
+    if any(piece.startswith(("Ġ", "▁", "Ċ")) for piece in pieces):
+        return tuple(p.replace("Ġ", " ").replace("Ċ", "\n").replace("▁", " ") for p in pieces)
+    return tuple(p[2:] if p.startswith("##") else f" {p}" for p in pieces)

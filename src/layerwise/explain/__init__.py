@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from layerwise.explain._account import Account, Said, Subject, account, sample_of, suited
+from layerwise.explain._account import Account, Said, Subject, account, suited
 from layerwise.explain._at import At
 from layerwise.explain._blank import blank
 from layerwise.explain._compare import Judged, compare
@@ -49,6 +49,7 @@ from layerwise.explain._prototypes import SupportTrivialPrototypes
 from layerwise.explain._randomisation import Randomisation, randomisation
 from layerwise.explain._regional_prediction_difference import regional_prediction_difference
 from layerwise.explain._rotation import Rotation
+from layerwise.explain._sample import sample_of
 from layerwise.explain._spectrum import Spectrum
 from layerwise.explain._strongest import Answered, strongest
 from layerwise.explain._target import Target

@@ -7,15 +7,19 @@ import torch
 from torch import Tensor
 
 from layerwise.explain import (
+    deconvnet,
     faithfulness,
+    feature_visualiser,
     grad_cam,
     gradient_x_activation,
     gradient_x_input,
     gradients,
+    guided_backpropagation,
     input_slopes,
     integrated_gradients,
     occlusion,
     randomisation,
+    regional_prediction_difference,
 )
 from layerwise.explain.laws import Attribution, check, check_restored
 from layerwise.models import Network
@@ -26,6 +30,13 @@ ATTRIBUTIONS = [
     pytest.param(input_slopes, 0, id="input_slopes"),
     pytest.param(gradient_x_input, 0, id="gradient_x_input"),
     pytest.param(occlusion, 2, id="occlusion"),
+    pytest.param(deconvnet, 0, id="deconvnet"),
+    pytest.param(guided_backpropagation, 0, id="guided_backpropagation"),
+    pytest.param(
+        lambda *given: regional_prediction_difference(*given, scales=[80], draws=1),
+        9,
+        id="regional_prediction_difference",
+    ),
     pytest.param(lambda *given: grad_cam(*given, layers="2")["2"], 0, id="grad_cam"),
     pytest.param(
         lambda *given: gradient_x_activation(*given, layers="0")["0"], 0, id="gradient_x_activation"
@@ -48,6 +59,7 @@ def test_attributions_keep_the_laws(attribute: Attribution, margin: int) -> None
     [
         gradients,
         randomisation,
+        lambda *given: feature_visualiser(*given, steps=2),
         lambda *given: faithfulness(*given, torch.eye(8).expand(4, 1, 8, 8)),
     ],
 )

@@ -82,7 +82,7 @@ def test_mistakes_are_told(small: Network) -> None:
 
 @pytest.mark.weights
 @pytest.mark.slow
-def test_claim_several_scales_are_more_faithful_than_one(claim: Claim) -> None:
+def test_claim_regions_are_more_faithful_than_squares(claim: Claim) -> None:
     network, (image, labels) = classifier(), photographs()
     second = torch.stack([c.topk(2).indices[1] for c in covered(network, image)])
     scales, deletion, singles, squares, alike, edges = (12, 40), [], [], [], [], []
@@ -116,17 +116,21 @@ def test_claim_several_scales_are_more_faithful_than_one(claim: Claim) -> None:
         "likeness of two classes": sum(alike) / 3,
         "likeness of two classes, gradient": sum(edges) / 3,
     }
-    less = mean["deletion area"] < min(
-        mean["deletion area, one scale"], mean["deletion area, squares"]
-    )
     apart = mean["likeness of two classes"] < mean["likeness of two classes, gradient"]
     claim(
         paper="P264",
         says="On 6 photographs (3 pairs) the map fused from superpixels of two scales has a lower "
-        "deletion area for EfficientNet-Lite0 than the mean of its single scales and than square "
-        "windows at the same cost, and its maps of two classes are less alike than gradients'.",
+        "deletion area for EfficientNet-Lite0 than square windows at about the same cost, and its "
+        "maps of two classes are less alike than gradients'.",
         measured=mean,
-        holds=less and apart,
+        holds=apart and mean["deletion area"] < mean["deletion area, squares"],
+    )
+    claim(
+        paper="P264",
+        says="On 6 photographs (3 pairs) the map fused from superpixels of two scales has a lower "
+        "deletion area for EfficientNet-Lite0 than the mean of its single scales.",
+        measured={name: mean[name] for name in ("deletion area", "deletion area, one scale")},
+        holds=mean["deletion area"] < mean["deletion area, one scale"],
     )
     assert apart
-    assert mean["deletion area"] < mean["deletion area, one scale"]
+    assert mean["deletion area"] < mean["deletion area, squares"]

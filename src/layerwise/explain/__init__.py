@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from layerwise.explain._account import Account, Said, Subject, account, sample_of, suited
+from layerwise.explain._account import Account, Said, Subject, account, suited
 from layerwise.explain._at import At
 from layerwise.explain._blank import blank
 from layerwise.explain._compare import Judged, compare
@@ -17,6 +17,7 @@ from layerwise.explain._exemplars import Exemplars, exemplars
 from layerwise.explain._faithfulness import Faithfulness, faithfulness
 from layerwise.explain._feature_inverter import FeatureInverter
 from layerwise.explain._feature_reconstructor import FeatureReconstructor
+from layerwise.explain._feature_visualiser import Family, feature_visualiser
 from layerwise.explain._flow_graph import Edge, flow_graph, neuron_shares
 from layerwise.explain._global_local import Regions, global_local_similarity
 from layerwise.explain._grad_cam import grad_cam
@@ -45,6 +46,7 @@ from layerwise.explain._prototypes import SupportTrivialPrototypes
 from layerwise.explain._randomisation import Randomisation, randomisation
 from layerwise.explain._regional_prediction_difference import regional_prediction_difference
 from layerwise.explain._rotation import Rotation
+from layerwise.explain._sample import sample_of
 from layerwise.explain._spectrum import Spectrum
 from layerwise.explain._target import Target
 from layerwise.explain._top_k_autoencoder import TopKAutoencoder
@@ -67,6 +69,7 @@ __all__ = [
     "Exemplars",
     "Facets",
     "Faithfulness",
+    "Family",
     "FeatureInverter",
     "FeatureReconstructor",
     "Gradients",
@@ -102,6 +105,7 @@ __all__ = [
     "erasure",
     "exemplars",
     "faithfulness",
+    "feature_visualiser",
     "flow_graph",
     "global_local_similarity",
     "grad_cam",

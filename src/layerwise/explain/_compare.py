@@ -18,7 +18,12 @@ from torch import Tensor
 
 from layerwise.errors import LayerwiseError
 from layerwise.explain._differentiable import Inputs, require_inputs
-from layerwise.explain._faithfulness import Faithfulness, faithfulness
+from layerwise.explain._faithfulness import (
+    Faithfulness,
+    Scale,
+    faithfulness,
+    probabilities,
+)
 from layerwise.explain._hide import Hide, covered
 from layerwise.explain._randomisation import rank_correlation, scrambled
 from layerwise.explain._target import Target
@@ -71,6 +76,7 @@ def compare(
     layers: str = "blocks",
     target: Target | None = None,
     hide: Hide = covered,
+    scale: Scale = probabilities,
     steps: int = 10,
     draws: int = 3,
     seed: int = 0,
@@ -86,6 +92,7 @@ def compare(
         layers: addresses or patterns, for those that explain layers.
         target: what is explained; the default is what the network returns.
         hide: how places are hidden for the judgement.
+        scale: makes comparable numbers of the target's columns.
         steps: parts in which the places go and come.
         draws: other places to compare with.
         seed: for those, and for the scrambled weights.
@@ -122,7 +129,7 @@ def compare(
         for layer, heat in maps.items():
             found = faithfulness(
                 network, inputs, labels, heat, target=target, steps=steps, draws=draws,
-                hide=hide, generator=torch.Generator().manual_seed(seed),
+                hide=hide, scale=scale, generator=torch.Generator().manual_seed(seed),
             )  # fmt: skip
             left = rank_correlation(heat, blind[layer])
             judged.append(Judged(each.name, layer, heat, found, left, seconds))

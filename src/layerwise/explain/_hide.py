@@ -79,7 +79,9 @@ def covered(
     mixed = {**inputs, name: _mixed(seen, inputs[name], cover[name])}
     if inputs[name].ndim == 2 and not inputs[name].is_floating_point():
         mask = inputs.get("attention_mask", torch.ones_like(inputs[name]))
-        mixed["attention_mask"] = mask * seen.to(mask.dtype)
+        # What the cover leaves as it is, such as marks of beginning and end, stays in sight.
+        shown = mask * (seen.bool() | (cover[name] == inputs[name]))
+        mixed["attention_mask"] = torch.where(shown.any(1, keepdim=True), shown, mask)
     return target.read(network, mixed)
 
 

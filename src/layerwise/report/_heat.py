@@ -27,8 +27,8 @@ def laid_over(picture: Float[Tensor, "3 H W"], heat: Float[Tensor, "h w"]) -> st
     fine = torch.nn.functional.interpolate(
         heat[None, None].float(), picture.shape[1:], mode="bilinear", align_corners=False
     )[0, 0]
-    share = (fine / fine.abs().amax().clamp(min=1e-12)).numpy()
-    grey = picture.mean(0).numpy()[..., None] * 150 + 70
+    share = (fine / fine.abs().amax().clamp(min=1e-12)).double().numpy()
+    grey = picture.double().mean(0).numpy()[..., None] * 150 + 70
     return _address(_coloured(grey, share))
 
 
@@ -38,7 +38,7 @@ def plain(picture: Float[Tensor, "3 H W"]) -> str:
     Args:
         picture: from 0 to 1.
     """
-    return _address(picture.permute(1, 2, 0).numpy() * 255)
+    return _address(picture.double().permute(1, 2, 0).numpy() * 255)
 
 
 def scale_bar() -> str:

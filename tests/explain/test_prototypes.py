@@ -86,10 +86,10 @@ def _accuracy(scores: Tensor, labels: Tensor) -> float:
 
 def test_support_prototypes_lie_nearer_to_the_borders(claim: Callable[..., None]) -> None:
     maps, labels = _patches()
-    train, test = slice(0, 1000), slice(1000, 1797)
+    train, test = slice(0, 600), slice(1000, 1797)
     runs: list[dict[str, float]] = []
     for seed in range(3):
-        found = SupportTrivialPrototypes.fit(maps[train], labels[train], epochs=25, seed=seed)
+        found = SupportTrivialPrototypes.fit(maps[train], labels[train], epochs=20, seed=seed)
         branches = {"trivial": found.trivial, "support": found.support}
         between = {name: branch.between() for name, branch in branches.items()}
         other = ~torch.eye(10, dtype=torch.bool)
@@ -126,11 +126,17 @@ def test_support_prototypes_lie_nearer_to_the_borders(claim: Callable[..., None]
     )
     claim(
         paper="P224",
-        says="Patches of digits, 3 seeds: support prototypes of different classes are more alike "
-        "than trivial ones, and both branches together are at most half a point less accurate than "
-        "the better one",
-        measured=measured,
-        holds=closer and together,
+        says="Patches of digits: support prototypes of different classes are more alike than "
+        "trivial ones, in each of 3 seeds",
+        measured={n: v for n, v in measured.items() if n.startswith("closest")},
+        holds=closer,
+    )
+    claim(
+        paper="P224",
+        says="Both branches together are at most half a point less accurate on unseen digits than "
+        "the better one, in each of 3 seeds",
+        measured={n: v for n, v in measured.items() if n.startswith("accuracy")},
+        holds=together,
     )
     claim(
         paper="P224",

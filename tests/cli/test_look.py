@@ -57,8 +57,11 @@ def words(monkeypatch: pytest.MonkeyPatch) -> layerwise.Network:
         num_key_value_heads=1,
     )
     torch.manual_seed(0)
+    module = LlamaForCausalLM(config).eval()
+    for weight in module.parameters():
+        nn.init.normal_(weight, std=0.5)
     opened = layerwise.open(
-        LlamaForCausalLM(config).eval(),
+        module,
         example={"input_ids": torch.tensor([[1, 2, 3]])},
         name="letters",
         prepare=TextPreparation.of(tokenizer, length=12),

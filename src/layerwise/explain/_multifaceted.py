@@ -6,9 +6,8 @@ activation maximisation starts. Two things keep it from covering everything with
 total variation, and a window around the middle that the gradient is multiplied with and that widens
 as the ascent goes on. Steps are as long in each picture whatever the gradient, and get shorter.
 
-Ours: the window is a Gaussian, where the paper cuts a square out of the middle; and fewer than a
-hundred pictures are clustered by their principal components, because t-SNE then lays them out
-otherwise after a change in the seventh digit.
+Ours: the window is a Gaussian, where the paper cuts a square out of the middle; and few pictures
+are clustered without t-SNE, see `_clusters`.
 """
 
 from __future__ import annotations
@@ -24,14 +23,12 @@ from torch import Tensor, nn
 from layerwise._paper import paper
 from layerwise.errors import LayerwiseError
 from layerwise.explain._ascent import Progress, ascend
+from layerwise.explain._clusters import central_means, clusters
 from layerwise.explain._differentiable import differentiable, require_inputs
 from layerwise.explain._pixel_ascent import shifted, total_variation
 from layerwise.explain._pixels import Pixels
 from layerwise.explain._response import Unit, layer_of, places, respond
 from layerwise.models import Network
-
-_ENOUGH = 100
-"""Pictures that t-SNE needs."""
 
 
 @final
@@ -119,8 +116,8 @@ def multifaceted(
         answers = _many(lambda part: respond(network, part, chosen, unit), image)
         order = answers.argsort(descending=True, stable=True)[: len(image) if top is None else top]
         codes = _many(lambda part: places(network, part, late).mean(1), image[order])
-        plane, index = _clusters(codes, facets, generator)
-    starts = pixels.unfed(_means(image[order], plane, index, nearest))
+        plane, index = clusters(codes, facets, generator)
+    starts = pixels.unfed(central_means(image[order], plane, index, nearest))
     found: list[Tensor] = []
     for start in starts:
 
@@ -155,37 +152,6 @@ def multifaceted(
 
 def _many(work: Callable[[Tensor], Tensor], image: Tensor, *, at_once: int = 32) -> Tensor:
     return torch.cat([work(part) for part in image.split(at_once)])
-
-
-def _clusters(
-    codes: Float[Tensor, "n d"], facets: int, generator: torch.Generator
-) -> tuple[Float[Tensor, "n e"], Int[Tensor, " n"]]:
-    """A place for each code, on a plane if there are many, and the number of its cluster."""
-    from sklearn.cluster import KMeans
-    from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
-
-    seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
-    rows = codes.double().cpu().numpy()
-    n, d = rows.shape
-    plane = PCA(min(50, n, d), svd_solver="full").fit_transform(rows)
-    if n >= _ENOUGH and d > 2:
-        plane = TSNE(init="pca", random_state=seed).fit_transform(plane)
-    distinct = len({tuple(row) for row in plane.tolist()})
-    clusters = KMeans(min(facets, distinct), n_init=10, random_state=seed).fit_predict(plane)
-    return torch.from_numpy(plane).to(codes), torch.from_numpy(clusters).long().to(codes.device)
-
-
-def _means(
-    image: Tensor, plane: Float[Tensor, "n e"], index: Int[Tensor, " n"], nearest: int
-) -> Float[Tensor, "k c h w"]:
-    """The mean of the pictures of each cluster that are nearest to its centre."""
-    means = []
-    for facet in range(int(index.max()) + 1):
-        rows = (index == facet).nonzero().flatten()
-        far = (plane[rows] - plane[rows].mean(0)).norm(dim=1)
-        means.append(image[rows[far.argsort(stable=True)[:nearest]]].mean(0))
-    return torch.stack(means)
 
 
 def _bent(gradient: Float[Tensor, "c h w"], done: float) -> Float[Tensor, "c h w"]:

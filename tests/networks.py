@@ -153,5 +153,7 @@ def tiny_bert(folder: Path) -> Path:
         intermediate_size=16,
         max_position_embeddings=16,
     )
-    BertModel(config).save_pretrained(folder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        BertModel(config).save_pretrained(folder)
     return folder

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
+from layerwise.atlas._candidate import Candidate
 from layerwise.atlas._language_rows import Language
 
 
@@ -252,3 +253,4 @@ class Atlas:
     pictures: tuple[LayerPicture, ...]
     set_aside: tuple[tuple[str, str], ...]
     language: tuple[Language, ...] = ()
+    candidates: tuple[Candidate, ...] = ()

@@ -120,7 +120,7 @@ def _require_same(reader: Reader, program: nn.Module, known: Inputs, answer: Any
     """Run both on batches of one and of three, texts padded to another length."""
     for size in (1, 3):
         given = _given(_padded(repeated(known, size)))
-        with at_rest(reader), at_rest(program):
+        with at_rest(reader):
             wanted, found = answer(*given), program(*given)
         gap = max(float((a - b).abs().max()) for a, b in zip(wanted, found, strict=True))
         if not gap <= _CLOSE:

@@ -29,8 +29,8 @@ _NAME = "atlas.json"
 def save(atlas: Atlas, folder: str | Path) -> Path:
     """Write `atlas.json`, and its tables as `tables/*.parquet`.
 
-    The tables are `layers`, `scores`, `choices`, `controls`, `collapse`, `language` and
-    `similarity`, the last one with one row per pair of layers.
+    The tables are `layers`, `scores`, `candidates`, `choices`, `controls`, `collapse`, `language`
+    and `similarity`, the last one with one row per pair of layers.
 
     Args:
         atlas: what to write.

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import final
 
 import torch
 
+from layerwise.atlas._candidate import Candidate
 from layerwise.atlas._choose import Key, Standing, stand
 from layerwise.atlas._reader import Progress
 from layerwise.data import Samples, split
@@ -47,50 +49,29 @@ class Price:
 
 @final
 @dataclass(frozen=True)
-class Candidate:
-    """One way to read a target.
+class Budget:
+    """What a reading may cost; None is no bound.
 
     Args:
-        target: what is read.
-        network: name of the network.
-        layer: address.
-        pooling: name of the pooling.
-        readout: name of the readout.
-        validation: the score that ranks.
-        test: the score that is reported.
-        low: lower end of its 95 % interval.
-        high: upper end.
-        milliseconds: of a sample, in a batch of one and of 32.
-        parameters: that are kept.
-        bytes: that are kept.
-        affordable: within the budget.
-        level: cannot be told from the best that is affordable.
-        front: no other candidate has as high a score in less time.
+        milliseconds: of a sample alone.
+        megabytes: of parameters that are kept.
     """
 
-    target: str
-    network: str
-    layer: str
-    pooling: str
-    readout: str
-    validation: float
-    test: float
-    low: float
-    high: float
-    milliseconds: tuple[float, float]
-    parameters: int
-    bytes: int
-    affordable: bool
-    level: bool
-    front: bool
+    milliseconds: float | None = None
+    megabytes: float | None = None
+
+    def allows(self, price: Price) -> bool:
+        """Whether a price is within it."""
+        return (self.milliseconds is None or price.alone <= self.milliseconds) and (
+            self.megabytes is None or price.bytes / 1e6 <= self.megabytes
+        )
 
 
 def leaderboard(
     standing: Standing,
     prices: Mapping[tuple[str, str], Price],
     *,
-    budget_ms: float | None = None,
-    budget_mb: float | None = None,
+    budget: Budget,
     generator: torch.Generator,
 ) -> tuple[Candidate, ...]:
     """Rank all readings of one target, the best affordable one first.
@@ -98,12 +79,8 @@ def leaderboard(
     Args:
         standing: the readings.
         prices: by network and layer.
-        budget_ms: most milliseconds of a sample alone.
-        budget_mb: most megabytes of parameters.
+        budget: what may be spent.
         generator: draws the resamples.
-
-    Raises:
-        LayerwiseError: nothing is within the budget.
     """
     found = []
     for score in standing.scores:
@@ -122,20 +99,13 @@ def leaderboard(
                 (price.alone, price.together),
                 price.parameters,
                 price.bytes,
-                _within(price.alone, budget_ms) and _within(price.bytes / 1e6, budget_mb),
+                budget.allows(price),
                 level=False,
                 front=False,
             )
         )
     order = sorted(range(len(found)), key=lambda i: (-found[i].affordable, -found[i].validation))
     best = order[0]
-    if not found[best].affordable:
-        cheapest = min(found, key=lambda each: (each.milliseconds[0], each.bytes))
-        raise LayerwiseError(
-            f"nothing that reads {cheapest.target!r} is within the budget; the cheapest is "
-            f"{cheapest.layer} of {cheapest.network} with {cheapest.milliseconds[0]:.2f} ms and "
-            f"{cheapest.bytes / 1e6:.2f} MB"
-        )
     lead = standing.validation.lead(best, groups=standing.chosen_by, generator=generator)
     front = _front(found)
     return tuple(
@@ -161,8 +131,8 @@ def prices(network: Network, samples: Samples) -> dict[tuple[str, str], Price]:
     whole = []
     for size in (1, len(prepared)):
         inputs = network.batch(prepared[:size])
-        taken = sorted(milliseconds(network.module, inputs) for _ in range(_REPEATS + 1))
-        whole.append(taken[_REPEATS // 2] / size)
+        taken = [milliseconds(network.module, inputs) for _ in range(_REPEATS + 1)]
+        whole.append(median(taken[1:]) / size)  # the first run warms up
     number = sum(p.numel() for p in network.module.parameters())
     size = sum(p.numel() * p.element_size() for p in network.module.parameters())
     return {
@@ -184,8 +154,7 @@ def compare(
     store: Path,
     layers: str = "blocks",
     seed: int = 0,
-    budget_ms: float | None = None,
-    budget_mb: float | None = None,
+    budget: Budget | None = None,
     progress: Progress | None = None,
 ) -> tuple[tuple[Candidate, ...], dict[str, Extraction]]:
     """Read some networks and rank what could read a target; the short form of a survey.
@@ -197,8 +166,7 @@ def compare(
         store: folder that features are kept in, so that an interrupted run goes on.
         layers: addresses or patterns of what to try.
         seed: of the split.
-        budget_ms: most milliseconds of a sample alone.
-        budget_mb: most megabytes of parameters.
+        budget: what may be spent.
         progress: called as `progress(stage, done, total)`.
 
     Returns:
@@ -236,16 +204,17 @@ def compare(
     generator = torch.Generator().manual_seed(seed)
     standing = stand(known.targets[target], known.keys, [table], generator)
     priced = {at: price for network in networks for at, price in prices(network, known).items()}
-    ranked = leaderboard(
-        standing, priced, budget_ms=budget_ms, budget_mb=budget_mb, generator=generator
-    )
+    ranked = leaderboard(standing, priced, budget=budget or Budget(), generator=generator)
+    if not ranked[0].affordable:
+        cheapest = min(ranked, key=lambda each: (each.milliseconds[0], each.bytes))
+        raise LayerwiseError(
+            f"nothing that reads {target!r} is within the budget; the cheapest is "
+            f"{cheapest.layer} of {cheapest.network} with {cheapest.milliseconds[0]:.2f} ms and "
+            f"{cheapest.bytes / 1e6:.2f} MB"
+        )
     if progress is not None:
         progress("comparing", 1, 1)
     return ranked, done
-
-
-def _within(value: float, budget: float | None) -> bool:
-    return budget is None or value <= budget
 
 
 def _front(found: Sequence[Candidate]) -> set[int]:

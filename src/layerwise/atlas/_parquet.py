@@ -8,6 +8,7 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from layerwise.atlas._atlas import Atlas, Choice, Collapse, Control, LayerRow, Score
+from layerwise.atlas._candidate import Candidate
 from layerwise.atlas._language_rows import LanguageRow
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def tables(atlas: Atlas) -> Iterator[tuple[str, bytes]]:
     """
     yield "layers", _table(LayerRow, atlas.layers)
     yield "scores", _table(Score, atlas.scores)
+    yield "candidates", _table(Candidate, atlas.candidates)
     yield "choices", _table(Choice, atlas.choices)
     yield "controls", _table(Control, atlas.controls)
     yield "collapse", _table(Collapse, atlas.collapse)

@@ -27,6 +27,7 @@ from layerwise.atlas._atlas import (
     Score,
     TargetRow,
 )
+from layerwise.atlas._candidate import Candidate
 from layerwise.atlas._choose import Key, choose, stand
 from layerwise.atlas._combine import beside, combine
 from layerwise.atlas._controls import controls, drawn, untrained
@@ -34,6 +35,7 @@ from layerwise.atlas._costs import forward_milliseconds
 from layerwise.atlas._files import save
 from layerwise.atlas._geometry import collapse_of, dimensions_of, similarity_of
 from layerwise.atlas._language import language_of
+from layerwise.atlas._leaderboard import Budget, Price, leaderboard, prices
 from layerwise.atlas._show import choose_shown, neighbours, pictures, place, show
 from layerwise.atlas._words import code, words
 from layerwise.data import Samples, Split, Target, split
@@ -59,6 +61,7 @@ def survey(
     layers: str | Iterable[str] = "blocks",
     poolings: Sequence[Pooling] | None = None,
     seeds: Sequence[int] = (0, 1, 2),
+    budget: Budget | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
     command: str = "",
@@ -78,6 +81,7 @@ def survey(
         layers: addresses or patterns.
         poolings: as in `extract`.
         seeds: of the splits and all that is drawn.
+        budget: what a candidate of the leaderboard may cost.
         workers: processes that decode samples.
         progress: called as `progress(stage, done, total)`.
         command: what was typed to make the atlas, for its provenance.
@@ -108,6 +112,7 @@ def survey(
     known = samples.take(rows)
     with clock.stage("costs"):
         listed = _layer_rows(named, known, extractions, features)
+        priced = {at: cost for each in named.values() for at, cost in prices(each, known).items()}
     with clock.stage("untrained control"):
         few = drawn(range(len(rows)), seeds[0])
         random = {
@@ -125,6 +130,8 @@ def survey(
             random=random,
             few=few,
             layers=listed,
+            priced=priced,
+            budget=budget or Budget(),
             seeds=seeds,
             clock=clock,
         )
@@ -183,6 +190,7 @@ def survey(
             pictures=tuple(seen),
             set_aside=_set_aside(samples, extractions),
             language=tuple(found for found in language if found is not None),
+            candidates=tuple(candidate for j in judged for candidate in j.candidates),
         )
     save(atlas, out)
     return atlas
@@ -200,6 +208,7 @@ class _Judged:
     members: Mapping[Key, tuple[str, ...]]
     controls: tuple[Control, ...]
     collapse: tuple[Collapse, ...]
+    candidates: tuple[Candidate, ...]
 
 
 def _judge(
@@ -210,6 +219,8 @@ def _judge(
     random: Mapping[Key, Float[Tensor, "m _"]],
     few: Sequence[int],
     layers: Sequence[LayerRow],
+    priced: Mapping[tuple[str, str], Price],
+    budget: Budget,
     seeds: Sequence[int],
     clock: _Clock,
 ) -> _Judged:
@@ -250,7 +261,13 @@ def _judge(
         )
         collapsed = collapse_of(target, features, splits[0].train)
     members = {each.key: each.members for each in joined[0]}
-    return _Judged(row, splits[0], standing.scores, choice, members, checks, collapsed)
+    # Several layers of a network cost what the deepest of them costs.
+    deepest = {
+        (key[0], key[1]): max((priced[key[0], name] for name in names), key=lambda p: p.alone)
+        for key, names in members.items()
+    }
+    ranked = leaderboard(standing, {**priced, **deepest}, budget=budget, generator=generator)
+    return _Judged(row, splits[0], standing.scores, choice, members, checks, collapsed, ranked)
 
 
 @final

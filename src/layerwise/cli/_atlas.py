@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from layerwise.cli import _options as option
 from layerwise.cli._device import device_for
 from layerwise.cli._output import note, note_all, note_data, progress, say, say_json, say_table
+from layerwise.cli._reader import show_candidates
 
 if TYPE_CHECKING:
     from layerwise.atlas import Atlas
@@ -25,6 +26,8 @@ def survey(
     out: option.Out,
     layers: option.Layers = "blocks",
     targets: option.Targets = None,
+    budget_ms: option.BudgetMs = None,
+    budget_mb: option.BudgetMb = None,
     path_column: option.PathColumn = None,
     text_column: option.TextColumn = None,
     split_column: option.SplitColumn = None,
@@ -37,6 +40,7 @@ def survey(
     """Rank the layers of networks on your data, and write a page that opens offline."""
     from layerwise import atlas, models, report
     from layerwise import data as room
+    from layerwise.atlas._leaderboard import Budget
     from layerwise.atlas._plain import to_plain
 
     samples = room.open(
@@ -58,6 +62,7 @@ def survey(
             out=out,
             layers=layers,
             seeds=(seed, seed + 1, seed + 2),
+            budget=Budget(budget_ms, budget_mb),
             progress=show,
             command=shlex.join(["layerwise", *sys.argv[1:]]),
         )
@@ -105,6 +110,12 @@ def _answer(atlas: Atlas, page: Path) -> None:
     for choice in atlas.choices:
         say("")
         say(choice.words)
+    for target in atlas.targets:
+        ranked = tuple(each for each in atlas.candidates if each.target == target.target)
+        if several or not all(each.affordable for each in ranked):
+            say("")
+            say(f"{target.target}, within the budget first:")
+            show_candidates(ranked)
     for language in atlas.language:
         say("")
         say(language.words)

@@ -22,7 +22,7 @@ from layerwise.cli._output import (
 )
 
 if TYPE_CHECKING:
-    from layerwise.atlas._leaderboard import Candidate
+    from layerwise.atlas._candidate import Candidate
     from layerwise.data import Samples
 
 _FEW = 8
@@ -59,7 +59,7 @@ def fit(
     from layerwise import atlas, models
     from layerwise import data as room
     from layerwise.atlas._affine import fusion_named
-    from layerwise.atlas._leaderboard import compare
+    from layerwise.atlas._leaderboard import Budget, compare
     from layerwise.atlas._plain import to_plain
     from layerwise.atlas._reader import pooling_named
     from layerwise.errors import LayerwiseError
@@ -102,8 +102,7 @@ def fit(
                 store=kept,
                 layers=layers,
                 seed=seed,
-                budget_ms=budget_ms,
-                budget_mb=budget_mb,
+                budget=Budget(budget_ms, budget_mb),
                 progress=show,
             )
             best = next((c for c in ranked if readout in ("", c.readout)), ranked[0])

@@ -138,7 +138,7 @@ def test_the_leading_part_of_a_small_network_is_learned_first(claim: Callable[..
     earlier = all(run.main_reached < run.rest_reached for run in first)
     claim(
         paper="P138",
-        says="A small CNN learns 901 digits 0 to 4, 10 checkpoints, 3 seeds: the leading components "
+        says="A small CNN learns 901 digits 0 to 4, 10 checkpoints, 3 seeds: leading components "
         "(80 % of the variance) of its last features reach CKA 0.9 to their final state at an "
         "earlier checkpoint than the rest",
         measured={

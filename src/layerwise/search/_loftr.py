@@ -23,7 +23,7 @@ from torch import Generator, Tensor, nn
 from layerwise._paper import paper
 from layerwise.errors import LayerwiseError
 from layerwise.models import Layer, Network
-from layerwise.search._dense import centres, dense, rows
+from layerwise.search._dense import centres, rows, several
 from layerwise.search._homography import carry, random_homographies, seen_through
 from layerwise.search._linear_transformer import LinearTransformer, sine_positions
 from layerwise.search._picture_matches import PictureMatches, require_pairs
@@ -116,20 +116,21 @@ class LoFTR(nn.Module):
         coarse = coarse or _last_of_stride(network, 8)
         fine = fine or _last_of_stride(network, 2)
         generator = generator or Generator().manual_seed(0)
-        first = dense(network, image[:1], layer=coarse), dense(network, image[:1], layer=fine)
-        widths = first[0].shape[1], first[1].shape[1]
+        maps_of = several(network, image, [coarse, fine])
+        widths = maps_of[0].shape[1], maps_of[1].shape[1]
         loftr = cls(coarse, fine, widths, dims=dims, pairs=pairs)
         # Drawn in one precision, so that another one changes nothing else.
-        loftr._start([rows(maps).flatten(0, 1).float() for maps in first], generator)
+        loftr._start([rows(maps).flatten(0, 1).float() for maps in maps_of], generator)
         loftr = loftr.to(image)
         optimiser = torch.optim.Adam(loftr.parameters(), lr=rate)
-        dense(network, image, layer=coarse)  # refuse what is not finite before anything is learned
         for _ in range(steps):
             drawn = torch.randint(len(image), (batch,), generator=generator)
             maps = random_homographies(batch, strength=strength, generator=generator)
             views = _relit(seen_through(image[drawn], maps.to(image)), generator)
+            read = several(network, views, [coarse, fine])
+            size = (image.shape[2], image.shape[3])
             with torch.enable_grad():
-                loss = loftr._loss(network, views, image[drawn], maps.to(image))
+                loss = loftr._loss(read, [x[drawn] for x in maps_of], size, maps.to(image))
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
@@ -159,12 +160,15 @@ class LoFTR(nn.Module):
             LayerwiseError: no pictures, not as many partners, or values that are not finite.
         """
         require_pairs(image, partner)
-        one, other, (a, b) = self._look(network, image, partner)
+        (one, fine_one), (other, fine_other) = (
+            several(network, x, [self.coarse, self.fine]) for x in (image, partner)
+        )
+        a, b = self._look(one, other)
         sure = confidence(a, b)
         inside = [_inside(maps, border) for maps in (one, other)]
         best = (sure == sure.amax(2, keepdim=True)) & (sure == sure.amax(1, keepdim=True))
         best &= (sure > least) & inside[0][:, None] & inside[1]
-        fine = [dense(network, x, layer=self.fine) for x in (image, partner)]
+        fine = [fine_one, fine_other]
         sizes = [(x.shape[2], x.shape[3]) for x in (image, partner)]
         there, here = centres(one, sizes[0]), centres(other, sizes[1])
         found = []
@@ -184,16 +188,15 @@ class LoFTR(nn.Module):
         return found
 
     def _look(
-        self, network: Network, image: Tensor, partner: Tensor
-    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-        """Coarse maps of both, and what their places become."""
-        one, other = (dense(network, x, layer=self.coarse) for x in (image, partner))
+        self, one: Float[Tensor, "n c h w"], other: Float[Tensor, "n c _ _"]
+    ) -> tuple[Tensor, Tensor]:
+        """What the places of both become."""
         entered = []
         for maps in (one, other):
             places = self.enter(rows(maps))
             code = sine_positions(places.shape[2], maps.shape[2], maps.shape[3], like=places)
             entered.append(places + self.position * code)
-        return one, other, self.transformer(entered[0], entered[1])
+        return self.transformer(entered[0], entered[1])
 
     def _shift(
         self,
@@ -210,14 +213,19 @@ class LoFTR(nn.Module):
         return expectation(*self.fine_transformer(windows[0], windows[1]))
 
     def _loss(
-        self, network: Network, view: Tensor, image: Tensor, maps: Float[Tensor, "n 3 3"]
+        self,
+        view: list[Tensor],
+        image: list[Tensor],
+        size: tuple[int, int],
+        maps: Float[Tensor, "n 3 3"],
     ) -> Float[Tensor, ""]:
-        one, other, (a, b) = self._look(network, view, image)
-        size = (image.shape[2], image.shape[3])
-        half = image.new_tensor([size[1], size[0]]) / 2
+        """Of views and pictures, each read at the coarse and the fine layer."""
+        (one, fine_one), (other, fine_other) = view, image
+        a, b = self._look(one, other)
+        half = one.new_tensor([size[1], size[0]]) / 2
         places = centres(one, size)
         truth = (carry(maps, places / half - 1) + 1) * half
-        cell = half * 2 / image.new_tensor([other.shape[3], other.shape[2]])
+        cell = half * 2 / one.new_tensor([other.shape[3], other.shape[2]])
         target = (truth / cell).floor().long()
         grid = torch.tensor([other.shape[3], other.shape[2]], device=target.device)
         n, i = ((target >= 0) & (target < grid)).all(2).nonzero().unbind(1)
@@ -227,9 +235,9 @@ class LoFTR(nn.Module):
         sure = confidence(a, b)[n, i, j].clamp(min=1e-6)
         loss = -(0.25 * (1 - sure).square() * sure.log()).mean()
         here = centres(other, size)
-        fine = [dense(network, x, layer=self.fine) for x in (view, image)]
-        step = half * 2 / image.new_tensor([fine[1].shape[3], fine[1].shape[2]])
-        for k in range(len(view)):
+        fine = [fine_one, fine_other]
+        step = half * 2 / one.new_tensor([fine[1].shape[3], fine[1].shape[2]])
+        for k in range(len(one)):
             mine = n == k
             if not bool(mine.any()):
                 continue
@@ -241,7 +249,7 @@ class LoFTR(nn.Module):
             weight = 1 / variance.detach().clamp(min=1e-2)
             reach = (wanted.abs() <= 1).all(1)
             error = (weight * (shift - wanted).square().sum(1))[reach]
-            loss = loss + error.sum() / (len(view) * max(1, len(error)) * float(weight.mean()))
+            loss = loss + error.sum() / (len(one) * max(1, len(error)) * float(weight.mean()))
         return loss
 
     def _start(self, places_of: list[Tensor], generator: Generator) -> None:

@@ -6,6 +6,7 @@ from layerwise.report._comparison import write_comparison
 from layerwise.report._explanations import write_explanations
 from layerwise.report._found import write_found
 from layerwise.report._gallery import Figure, Row, write_gallery
+from layerwise.report._matches import write_matches
 from layerwise.report._sorted import write_judged, write_sorted
 from layerwise.report._training import draw_training
 from layerwise.report._write import write
@@ -20,5 +21,6 @@ __all__ = [
     "write_found",
     "write_gallery",
     "write_judged",
+    "write_matches",
     "write_sorted",
 ]

@@ -200,9 +200,26 @@ def test_anomalies_are_named_and_drawn(network: Network, pictures: Path, tmp_pat
     assert (out / "index.html").read_text().count("data:image/jpeg") == 12
     assert len(list((out / "maps").iterdir())) == 6
     assert len((out / "scores.csv").read_text().splitlines()) == 7
-    rest = ("--layers", "1", "--method", "ContrastiveSelectedEmbedding")
+    rest = ("--layers", "1", "--judge", "ContrastiveSelectedEmbedding")
     shown = _invoke(*words[:-1], tmp_path / "other", *rest).stdout
     assert "bad/" in shown
-    done = _run(*words, "--method", "Neighbours")
+    done = _run(*words, "--judge", "Neighbours")
     assert done.exit_code == 2
-    assert "no method that judges maps" in done.stderr
+    assert "no judge of maps" in done.stderr
+
+
+def test_match_draws_what_two_pictures_share(
+    network: Network, pictures: Path, tmp_path: Path
+) -> None:
+    file, page = pictures / "red" / "1.png", tmp_path / "match.html"
+    words = ("match", file, file, "--network", "tiny", "--layers", "0")
+    told = json.loads(_invoke(*words, "--json", "--html", page).stdout)
+    assert told["layer"] == "0"
+    assert all(pair["place"] == pair["other"] for pair in told["pairs"])
+    assert told["pairs"][0]["score"] == pytest.approx(1.0, abs=1e-3)
+    assert page.read_text().count("data:image/jpeg") == 1
+    shown = _invoke(*words, "--k", 2).stdout
+    assert "are each other's nearest, by 0 of tiny" in shown
+    done = _run(*words[:1], file, tmp_path / "gone.png", *words[3:])
+    assert done.exit_code == 2
+    assert done.stderr.strip().count("\n") == 0

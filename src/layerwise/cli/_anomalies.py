@@ -13,15 +13,15 @@ from layerwise.cli._output import note, note_all, progress, say, say_json, say_t
 from layerwise.errors import unknown
 
 
-def judge(
+def find_anomalies(
     train: Annotated[str, typer.Argument(help="Folder of normal pictures, or zip of one.")],
     test: Annotated[str, typer.Argument(help="Folder of pictures to be judged, or zip of one.")],
     *,
     network: option.OneNetwork,
     out: option.Out,
     layers: option.Layers = "auto",
-    method: Annotated[
-        str, typer.Option("--method", help="PatchCore or ContrastiveSelectedEmbedding.")
+    judge: Annotated[
+        str, typer.Option("--judge", help="PatchCore or ContrastiveSelectedEmbedding.")
     ] = "PatchCore",
     seed: option.Seed = 0,
     device: option.Device = "auto",
@@ -33,8 +33,8 @@ def judge(
     from layerwise import models, report, search
 
     judges = [name for name in search.__all__ if search.is_judge(getattr(search, name))]
-    if method not in judges:
-        raise unknown("method that judges maps", method, judges)
+    if judge not in judges:
+        raise unknown("judge of maps", judge, judges)
     normal, asked = (room.open(each, limit=limit, seed=seed) for each in (train, test))
     opened = models.open(network, device=device_for(device))
     with progress() as show:
@@ -43,7 +43,7 @@ def judge(
             normal,
             asked,
             layers=layers,
-            fit=getattr(search, method).fit,
+            fit=getattr(search, judge).fit,
             seed=seed,
             progress=show,
         )

@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 
 import layerwise
 from layerwise.cli._allocator import keep_freed_memory
-from layerwise.cli._anomalies import judge
+from layerwise.cli._anomalies import find_anomalies
 from layerwise.cli._atlas import survey
 from layerwise.cli._compare import compare
 from layerwise.cli._concepts import concepts
@@ -28,6 +28,7 @@ from layerwise.cli._groups import find_copies, find_groups
 from layerwise.cli._index import make_index
 from layerwise.cli._layers import list_layers
 from layerwise.cli._list import list_methods
+from layerwise.cli._match import match
 from layerwise.cli._networks import list_networks
 from layerwise.cli._output import note
 from layerwise.cli._reader import embed, fit, predict
@@ -95,9 +96,10 @@ app.command("concepts")(concepts)
 app.command("extract")(extract)
 app.command("index")(make_index)
 app.command("search")(find)
-app.command("anomalies")(judge)
+app.command("anomalies")(find_anomalies)
 app.command("dedupe")(find_copies)
 app.command("cluster")(find_groups)
+app.command("match")(match)
 app.command("fit")(fit)
 app.command("predict")(predict)
 app.command("embed")(embed)

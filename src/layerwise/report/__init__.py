@@ -7,6 +7,7 @@ from layerwise.report._concepts import write_concepts
 from layerwise.report._explanations import write_explanations
 from layerwise.report._found import write_found
 from layerwise.report._gallery import Figure, Row, write_gallery
+from layerwise.report._matches import write_matches
 from layerwise.report._sorted import write_judged, write_sorted
 from layerwise.report._trace import write_trace
 from layerwise.report._training import draw_training
@@ -25,6 +26,7 @@ __all__ = [
     "write_found",
     "write_gallery",
     "write_judged",
+    "write_matches",
     "write_sorted",
     "write_trace",
     "write_visualisations",

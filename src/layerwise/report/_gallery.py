@@ -21,7 +21,7 @@ SIDE = 176
 _ROOM = 8_000_000
 """Bytes that all pictures of a page may take."""
 
-_EXCERPT = 240
+_EXCERPT, _WIDE = 240, 1160
 
 
 @final
@@ -75,6 +75,7 @@ def write_gallery(
     lead: str,
     rows: Sequence[Row],
     facts: Sequence[tuple[str, str]] = (),
+    wide: bool = False,
 ) -> Path:
     """Write a page of samples in rows; the folder is made if it is not there.
 
@@ -84,6 +85,7 @@ def write_gallery(
         lead: the sentence below it.
         rows: the samples.
         facts: how it was made, as names and words.
+        wide: whether pictures are shown at their own size.
 
     Raises:
         LayerwiseError: the file cannot be written.
@@ -103,7 +105,8 @@ def write_gallery(
         "lead": lead,
         "rows": rows,
         "facts": facts,
-        "thumbnail": _Thumbnails(),
+        "wide": wide,
+        "thumbnail": _Thumbnails(_WIDE if wide else SIDE),
     }
     text = render("gallery.html.j2", values, styles=("style.css", "gallery.css"))
     write_whole(Path(path), text.encode("utf-8", "replace"))
@@ -114,8 +117,8 @@ def write_gallery(
 class _Thumbnails:
     """Makes pictures small until the page is full."""
 
-    def __init__(self) -> None:
-        self.left = _ROOM
+    def __init__(self, side: int) -> None:
+        self.side, self.left = side, _ROOM
 
     def __call__(self, figure: Figure) -> str:
         from PIL import Image
@@ -123,7 +126,7 @@ class _Thumbnails:
         if not isinstance(figure.sample, Image.Image) or self.left < 0:
             return ""
         picture = figure.sample.convert("RGB")
-        picture.thumbnail((SIDE, SIDE))
+        picture.thumbnail((self.side, self.side))
         buffer = io.BytesIO()
         picture.save(buffer, "JPEG", quality=80)
         self.left -= len(buffer.getvalue())

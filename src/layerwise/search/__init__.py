@@ -31,6 +31,7 @@ from layerwise.search._local import LocalFeatures, LocalIndex, Ranking, Verified
 from layerwise.search._loftr import LoFTR
 from layerwise.search._logistic import Logistic
 from layerwise.search._mahalanobis import Mahalanobis
+from layerwise.search._matching import Matched, match_samples
 from layerwise.search._memory import Hit
 from layerwise.search._methods import search_methods
 from layerwise.search._mixture import Mixture
@@ -85,6 +86,7 @@ __all__ = [
     "LocalIndex",
     "Logistic",
     "Mahalanobis",
+    "Matched",
     "Matches",
     "Mixture",
     "NearestMean",
@@ -123,6 +125,7 @@ __all__ = [
     "is_judge",
     "jitter",
     "match_pictures",
+    "match_samples",
     "objects",
     "page_regions",
     "parting",

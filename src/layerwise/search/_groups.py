@@ -30,13 +30,13 @@ class Groups:
         labels: number of each row's group, counted from 0.
         middles: for each group, the row that is nearest to all others of it.
         cosine: of each row to its group's middle.
-        silhouette: how well the groups are parted, -1 to 1; NaN for one group.
+        silhouette: how well the groups are parted, -1 to 1; 0 for one group.
     """
 
     labels: Int[Tensor, " n"]
     middles: Int[Tensor, " k"]
     cosine: Float[Tensor, " n"]
-    silhouette: float
+    silhouette: Float[Tensor, ""]
 
 
 def copies(features: Float[Tensor, "n d"], *, threshold: float = 0.95) -> Int[Tensor, " n"]:
@@ -130,17 +130,17 @@ def groups(features: Float[Tensor, "n d"], *, count: int | None = None, seed: in
     unit = nn.functional.normalize(features.double(), dim=1)
     rows = unit.cpu().numpy()
     different = len(unit.unique(dim=0))
-    best = torch.zeros(n, dtype=torch.int64), float("nan")
+    best = torch.zeros(n, dtype=torch.int64), float("-inf")
     wanted = [count] if count is not None else range(2, min(20, different - 1) + 1)
     for k in wanted:
         if k > different:
             raise LayerwiseError(f"{k} groups, but only {different} samples differ; give fewer")
         labels = KMeans(k, n_init=4, random_state=seed).fit_predict(rows)
-        parted = float("nan")
+        parted = 0.0
         if 1 < k < n:
             size = min(n, 2000)
             parted = float(silhouette_score(rows, labels, sample_size=size, random_state=seed))
-        if best[1] != best[1] or parted > best[1]:
+        if parted > best[1]:
             best = torch.from_numpy(labels).long(), parted
     return _with_middles(unit, *best, dtype=features.dtype)
 
@@ -152,4 +152,5 @@ def _with_middles(unit: Tensor, labels: Tensor, parted: float, *, dtype: torch.d
     middles = [
         int(cosine.masked_fill(labels != group, -torch.inf).argmax()) for group in range(count)
     ]
-    return Groups(labels, torch.tensor(middles), cosine.to(dtype), parted)
+    silhouette = torch.tensor(max(parted, -1.0) if count > 1 else 0.0, dtype=dtype)
+    return Groups(labels, torch.tensor(middles), cosine.to(dtype), silhouette)

@@ -15,16 +15,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import final
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from layerwise.errors import LayerwiseError
 from layerwise.features import Column, Recipe, Store
 from layerwise.features._finite import require_finite
-from layerwise.features._lance import Values, target_column
-from layerwise.search._approximate import Approximate, ask, build
-from layerwise.search._memory import SOURCE, Fit, Hit, Memory
+from layerwise.features._lance import Values
+from layerwise.search._approximate import Approximate, build
+from layerwise.search._memory import SOURCE, Fit, Hit, Memory, near_on_disk
 from layerwise.search._neighbours import Neighbours
 from layerwise.search._rerank import rerank
 
@@ -47,7 +46,7 @@ class Index:
         exact_below: from so many items on, the search is approximate.
 
     Example:
-        >>> import tempfile
+        >>> import tempfile, torch
         >>> folder = tempfile.TemporaryDirectory()
         >>> index = Index.open(f"{folder.name}/birds", width=4)
         >>> index.add(["k1", "k2"], ["wren", "kite"], torch.eye(4)[:2])
@@ -279,10 +278,13 @@ class Index:
                 else f"{reason}; add some with `layerwise index`"
             )
         wide = min(max(count, first), items)
+        built = self.approximate
         found = (
             self._in_memory(unit, wide, fit)
             if items < self.exact_below
-            else self._on_disk(unit, wide)
+            else near_on_disk(
+                self.store, self.targets, unit, wide, probes=built.probes if built else 20
+            )
         )
         if first:
             found = [_reranked(query, *each) for query, each in zip(unit, found, strict=True)]
@@ -301,25 +303,6 @@ class Index:
             )
             for rows, best in zip(found.rows.tolist(), scores.tolist(), strict=True)
         ]
-
-    def _on_disk(self, unit: Tensor, count: int) -> list[tuple[list[Hit], Tensor]]:
-        built = self.approximate
-        vector = self.store.columns[0].name
-        names = {name: target_column(name) for name in (*self.targets, SOURCE)}
-        columns = ["key", "name", vector, *names.values()]
-        probes = built.probes if built else 20
-        answers = []
-        for table in ask(self.store.path, vector, unit, count, probes=probes, columns=columns):
-            told = [
-                {name: row[column] for name, column in names.items()} for row in table.to_pylist()
-            ]
-            rows = zip(table.to_pylist(), told, strict=True)
-            hits = [
-                Hit(row["key"], row["name"], t.pop(SOURCE) or "", 1 - row["_distance"] / 2, t)
-                for row, t in rows
-            ]
-            answers.append((hits, torch.tensor(table[vector].to_pylist())))
-        return answers
 
     def _require_width(self, vectors: Tensor) -> None:
         if vectors.ndim != 2 or vectors.shape[1] != self.width:

@@ -1,4 +1,4 @@
-"""What a search finds, and all items of an index's newest commit in memory."""
+"""What a search finds: all items of an index's newest commit in memory, or some on disk."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from layerwise.features import Store
-from layerwise.features._lance import Values
+from layerwise.features._lance import Values, target_column
+from layerwise.search._approximate import ask
 from layerwise.search._neighbours import Found
 
 SOURCE = "@source"
@@ -78,6 +80,37 @@ class Memory:
         """An item as it is told to the user."""
         told = {name: values[row] for name, values in self.targets.items()}
         return Hit(self.keys[row], self.names[row], self.sources[row], score, told)
+
+
+def near_on_disk(
+    store: Store,
+    targets: Sequence[str],
+    unit: Float[Tensor, "m d"],
+    count: int,
+    *,
+    probes: int,
+) -> list[tuple[list[Hit], Tensor]]:
+    """The items near to each query, with their vectors, by Lance's vector index.
+
+    Args:
+        store: the vectors.
+        targets: what is known of the items, by name.
+        unit: the queries, of length 1.
+        count: how many for each.
+        probes: cells to look into.
+    """
+    vector = store.columns[0].name
+    names = {name: target_column(name) for name in (*targets, SOURCE)}
+    columns = ["key", "name", vector, *names.values()]
+    answers = []
+    for table in ask(store.path, vector, unit, count, probes=probes, columns=columns):
+        hits = []
+        for row in table.to_pylist():
+            told = {name: row[column] for name, column in names.items()}
+            source = told.pop(SOURCE) or ""
+            hits.append(Hit(row["key"], row["name"], source, 1 - row["_distance"] / 2, told))
+        answers.append((hits, torch.tensor(table[vector].to_pylist())))
+    return answers
 
 
 def _plain(values: Values) -> list[str | float | None]:

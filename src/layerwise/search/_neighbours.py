@@ -105,6 +105,7 @@ class Neighbours(nn.Module):
 
     gallery: Float[Tensor, "n d"]
     centre: Float[Tensor, " d"]
+    squares: Float[Tensor, " n"]
 
     def __init__(
         self, gallery: Float[Tensor, "n d"], centre: Float[Tensor, " d"], *, cosine: bool = True
@@ -112,6 +113,8 @@ class Neighbours(nn.Module):
         super().__init__()
         self.register_buffer("gallery", gallery)
         self.register_buffer("centre", centre)
+        # To add these up takes as long as one query does.
+        self.register_buffer("squares", gallery.square().sum(1))
         self.cosine = cosine
 
     @classmethod
@@ -153,7 +156,7 @@ class Neighbours(nn.Module):
 
     def _nearest(self, queries: Float[Tensor, "m d"], count: int) -> tuple[Tensor, Tensor]:
         # The query's own square is the same for all rows and is left out.
-        squares = self.gallery.square().sum(1) - 2 * queries @ self.gallery.T
+        squares = self.squares - 2 * queries @ self.gallery.T
         spare = min(count + _SPARE, len(self.gallery))
         rows = squares.topk(spare, largest=False).indices
         return measured(queries, self.gallery, rows, count)

@@ -157,8 +157,7 @@ def _measure(arguments: argparse.Namespace, folder: str) -> None:
                 }
             )
             Console().print(rows[-1])
-    details = {"side": arguments.side, "steps": arguments.steps}
-    Console().print(keep("explain", facts, rows, details))
+        keep("explain", facts, rows, {"side": arguments.side, "steps": arguments.steps})
 
 
 def _difference(held: Mapping[str, Path]) -> str | None:

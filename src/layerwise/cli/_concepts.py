@@ -42,7 +42,7 @@ def concepts(
     from layerwise import data as room
     from layerwise import models, report
     from layerwise.explain import survey_concepts
-    from layerwise.explain._account import _picture, _tokens
+    from layerwise.explain._sample import picture_of, tokens_of
 
     samples = room.open(
         data, path_column=path_column, text_column=text_column, limit=limit, seed=seed
@@ -63,8 +63,8 @@ def concepts(
         network=opened.name,
         data=samples.source,
         names=[samples.names[i] for i in batch.indices],
-        pictures=[_picture(opened, inputs, i) for i in range(len(batch.indices))],
-        words=[_tokens(opened, inputs, i) for i in range(len(batch.indices))],
+        pictures=[picture_of(opened, inputs, i) for i in range(len(batch.indices))],
+        words=[tokens_of(opened, inputs, i) for i in range(len(batch.indices))],
         made={"command": command, "layerwise": layerwise.__version__, "seed": str(seed)},
     )
     if as_json:

@@ -158,9 +158,11 @@ class _Concepts:
         self.network, self.inputs, self.layer, self.shown = network, inputs, layer, shown
 
         def factorise(rows: Tensor, count: int) -> NonNegative:
-            generator = torch.Generator().manual_seed(seed)
-            some = torch.randperm(len(rows), generator=generator)[:_PLACES]
-            return NonNegative.fit(rows[some.to(rows.device)], count=count)
+            if len(rows) > _PLACES:
+                generator = torch.Generator().manual_seed(seed)
+                some = torch.randperm(len(rows), generator=generator)[:_PLACES]
+                rows = rows[some.to(rows.device)]
+            return NonNegative.fit(rows, count=count)
 
         self.concepts = InvertibleConcepts.fit(
             network, inputs, layer=layer.name, count=count, factorise=factorise

@@ -134,6 +134,8 @@ def test_mistakes_are_named(llama: Network, gpt2: Network) -> None:
         information_flow(llama, IDS + 5)
     with pytest.raises(LayerwiseError, match="no place 6 of text 0"):
         flow_graph(information_flow(gpt2, IDS), place=6)
+    with pytest.raises(LayerwiseError, match="does not run on inputs"):
+        information_flow(gpt2, IDS.repeat(1, 4))
     plain = layerwise.open(nn.Sequential(nn.Embedding(11, 4)), example=IDS)
     with pytest.raises(LayerwiseError, match="has no attention"):
         information_flow(plain, IDS)

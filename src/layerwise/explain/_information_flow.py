@@ -23,6 +23,7 @@ from layerwise._paper import paper
 from layerwise.errors import LayerwiseError
 from layerwise.explain._attended import Attended, attending
 from layerwise.explain._decoder import Block, blocks_of, matrix_of
+from layerwise.explain._differentiable import running
 from layerwise.models import Network
 from layerwise.models._hooks import at_rest
 from layerwise.taps._tap import tap
@@ -68,8 +69,8 @@ def information_flow(language_model: Network, token_ids: Int[Tensor, "n t"]) -> 
         token_ids: texts of one length, without padding.
 
     Raises:
-        LayerwiseError: no texts, no such tokens, or a network whose blocks are not a sum of the
-            stream, its attention and its MLP.
+        LayerwiseError: no texts, no such tokens, more than the network can take, or a network whose
+            blocks are not a sum of the stream, its attention and its MLP.
 
     Example:
         >>> from layerwise.vocabulary import examples
@@ -84,7 +85,7 @@ def information_flow(language_model: Network, token_ids: Int[Tensor, "n t"]) -> 
     streams: dict[str, Tensor] = {}
     wanted = [name for block in blocks for name in block.layers]
     inputs = {"input_ids": token_ids.to(network.device)}
-    with at_rest(network.module):
+    with running(network, inputs), at_rest(network.module):
         plain = logits_of(network(inputs))
         with (
             attending(network) as attended,

@@ -301,6 +301,10 @@ def test_calibration_by_hand():
     labels = logits.softmax(1).multinomial(1, generator=generator)[:, 0]
     assert temperature_of(3 * logits, labels) == pytest.approx(3, rel=0.1)
     assert calibration_error(logits.softmax(1), labels) < 0.03
+    sure = temperature_of(
+        torch.tensor([[1.0, 0.0], [0.0, 1.0]]).repeat(20, 1), labels=torch.arange(40) % 2
+    )
+    assert 0.9 < (torch.tensor([1.0, 0.0]) / sure).softmax(0)[0] < 1
     assert calibration_error((3 * logits).softmax(1), labels) > 0.1
     assert conformal(torch.arange(1.0, 20.0), 0.9) == 18
     assert conformal(torch.tensor([1.0, 2.0]), 0.99) == 2

@@ -1,9 +1,10 @@
 """Making a reader's confidence honest, on samples that it was not fitted on.
 
 Probabilities: one temperature divides all scores, the one under which validation answers are least
-surprising (Guo et al. 2017). Quantities: the interval is as wide as validation errors
-were, by split conformal prediction (Lei et al. 2018): it holds for `level` of all new samples like
-those.
+surprising (Guo et al. 2017). As in Platt (1999), one more sample is assumed that might be anything:
+without it, answers that are all right would make every probability 0 or 1. Quantities: the interval
+is as wide as validation errors were, by split conformal prediction (Lei et al. 2018): it holds for
+`level` of all new samples like those.
 """
 
 from __future__ import annotations
@@ -31,10 +32,11 @@ def temperature_of(scores: Float[Tensor, "n c"], labels: Int[Tensor, " n"]) -> f
         >>> round(temperature_of(5 * logits, labels))
         5
     """
-    wide = scores.double()
+    wide, doubt = scores.double(), 1 / (len(scores) + 1)
 
     def surprise(sharpness: float) -> float:
-        return float(torch.nn.functional.cross_entropy(math.exp(sharpness) * wide, labels))
+        scaled = math.exp(sharpness) * wide
+        return float(torch.nn.functional.cross_entropy(scaled, labels, label_smoothing=doubt))
 
     low, high = -math.log(_HOTTEST), -math.log(_COLDEST)
     golden = (math.sqrt(5) - 1) / 2

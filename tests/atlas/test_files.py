@@ -117,7 +117,8 @@ def test_the_tables_hold_the_rows(tmp_path: Path) -> None:
     save(atlas, tmp_path)
     tables = {path.stem: pq.read_table(path) for path in (tmp_path / "tables").iterdir()}
     assert set(tables) == {
-        *("layers", "scores", "choices", "controls", "collapse", "language", "similarity")
+        *("layers", "scores", "candidates", "choices", "controls", "collapse", "language"),
+        "similarity",
     }
     assert tables["layers"].to_pylist()[0] == {
         **dataclasses.asdict(atlas.layers[0]),

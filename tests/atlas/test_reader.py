@@ -281,7 +281,7 @@ def test_unsound_samples_are_set_aside(reader):
     found = reader.predict(data.open(rows), batch_size=4)
     assert len(found) == 19
     (aside,) = found.set_aside
-    assert (aside.name, aside.reason) == ("row 4", "the network gives NaN or infinity for it")
+    assert (aside.name, aside.reason) == ("row 3", "the network gives NaN or infinity for it")
 
 
 def test_the_reader_leaves_everything_as_it_was(network, samples, reader):

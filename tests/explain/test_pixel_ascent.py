@@ -86,7 +86,7 @@ def test_units_of_a_vision_transformer_are_found(claim: Callable[..., None]) -> 
             best = torch.maximum(best, torch.stack(found))
     drawn, bare = [], []
     for seed, unit in enumerate(units):
-        options = {"layer": LAYER, "unit": unit, "side": SIDE, "steps": 60}
+        options = {"layer": LAYER, "unit": unit, "side": SIDE, "steps": 120}
         chance = torch.Generator().manual_seed(seed)
         drawn.append(
             pixel_ascent(
@@ -105,7 +105,7 @@ def test_units_of_a_vision_transformer_are_found(claim: Callable[..., None]) -> 
     claim(
         paper="P116",
         says="DINOv2-S, 5 units inside the MLP of block 6: their pictures answer more than the "
-        "best of 200 crops of photographs in at least 4 (60 steps of 2 views under mild noise); "
+        "best of 200 crops of photographs in at least 4 (120 steps of 2 views under mild noise); "
         "without augmentation and total variation more of the power is at high frequencies; patch "
         "tokens are more alike at the last layer than in the middle (mean cosine)",
         measured={

@@ -51,4 +51,3 @@ def test_meaning_finds_at_least_what_words_find(
     for place in (0, 1):
         assert sum(each[place] for each in meaning) >= sum(each[place] for each in words)
     assert search_methods("cka", entries)[0].name.lower() == "cka"
-    print(len(asked), [sum(e[p] for e in o) / len(o) for o in (words, meaning) for p in (0, 1)])

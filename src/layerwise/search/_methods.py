@@ -12,10 +12,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
 from layerwise import data
 from layerwise._catalogue import Entry, search
 from layerwise.errors import LayerwiseError
+from layerwise.models import Network
 from layerwise.models import open as open_network
 from layerwise.models._cache import cache_folder
 from layerwise.models._starters import in_cache
@@ -60,7 +62,7 @@ def search_methods(words: str, entries: Sequence[Entry]) -> tuple[Entry, ...]:
 
 def _by_meaning(words: str, entries: Sequence[Entry]) -> tuple[Entry, ...]:
     folder = cache_folder() / "methods"
-    network = open_network(STARTER)
+    network = _starter()
     texts = {_text(entry): entry for entry in entries}
     samples = data.open(list(texts))
     card = Card.read(folder)
@@ -73,6 +75,12 @@ def _by_meaning(words: str, entries: Sequence[Entry]) -> tuple[Entry, ...]:
     hits = index.search(query, count=len(index))[0]
     named = dict(zip(samples.keys, texts.values(), strict=True))
     return tuple(named[hit.key] for hit in hits if hit.key in named)
+
+
+@cache
+def _starter() -> Network:
+    """The text starter, read from the disk once."""
+    return open_network(STARTER)
 
 
 def _text(entry: Entry) -> str:

@@ -14,13 +14,13 @@ this is exact and the rest is the class's bias, as in the paper; elsewhere it is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Protocol, final, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from layerwise._paper import paper
@@ -127,12 +127,11 @@ class InvertibleConcepts(nn.Module):
         network.take_example(inputs)
         where = only(network, layer)
         batches = _batches(inputs)
-        rows = torch.cat(
-            [_places(where, read(network, b, where.name)[where.name]) for b in batches]
-        )
+        found = [_places(where, read(network, b, where.name)[where.name]) for b in batches]
+        rows = torch.cat([f[_real(b, f)] for b, f in zip(batches, found, strict=True)])
         if factorise is None:
-            return cls(NonNegative.fit(rows.flatten(0, 1), count=count), layer=where.name)
-        return cls(factorise(rows.flatten(0, 1), count), layer=where.name)
+            return cls(NonNegative.fit(rows, count=count), layer=where.name)
+        return cls(factorise(rows, count), layer=where.name)
 
     def forward(
         self, network: Network, inputs: Inputs, *, labels: Int[Tensor, " m"] | None = None
@@ -179,21 +178,32 @@ class InvertibleConcepts(nn.Module):
         answers = columns.argmax(dim=1)
         asked = answers if labels is None else labels
         places = _places(layer, values[layer.name])
-        scores = self.factors(places.flatten(0, 1)).unflatten(0, places.shape[:2])
+        real = _real(inputs, places)[:, :, None]
+        scores = self.factors(places.flatten(0, 1)).unflatten(0, places.shape[:2]) * real
         nothing = self.factors.restore(torch.zeros_like(scores[0, :1]))
         directions = self.factors.restore(torch.eye(scores.shape[2]).to(scores)) - nothing
-        restored = _standard(layer, scores @ directions + nothing, values[layer.name])
+        made = torch.where(real, scores @ directions + nothing, places)
+        restored = _standard(layer, made, values[layer.name])
         with edit(network, {layer.name: Replace(restored)}):
             found = gradients(network, inputs, asked, layers=[layer.name, output.name])
         kept = _places(output, found.values[output.name]).mean(dim=1).argmax(dim=1) == answers
         slopes = _places(layer, found.slopes[layer.name]) @ directions.T
         contributions = (scores * slopes).sum(dim=1)
-        return scores.mean(dim=1), contributions, chosen(columns, asked), found.scores, kept
+        presence = scores.sum(dim=1) / real.sum(dim=1)
+        return presence, contributions, chosen(columns, asked), found.scores, kept
 
 
 def _batches(inputs: Inputs) -> list[Inputs]:
     count = require_inputs(inputs)
     return [part(inputs, start, start + _AT_ONCE) for start in range(0, count, _AT_ONCE)]
+
+
+def _real(inputs: Inputs, places: Float[Tensor, "n t d"]) -> Bool[Tensor, "n t"]:
+    """Which places are no padding of a text."""
+    mask = inputs.get("attention_mask") if isinstance(inputs, Mapping) else None
+    if mask is None or mask.shape != places.shape[:2]:
+        return torch.ones(places.shape[:2], dtype=torch.bool, device=places.device)
+    return mask.bool()
 
 
 def _places(layer: Layer, value: Tensor) -> Float[Tensor, "n t d"]:

@@ -51,8 +51,8 @@ def write_concepts(
         "names": names,
         "seen": {i: plain(picture) for i, picture in enumerate(small) if picture is not None},
         "laid": lambda sample, heat: _laid(small[sample], heat),
-        "said": lambda sample, heat: _said(words[sample], heat),
-        "excerpt": lambda sample: "".join(words[sample])[:200],
+        "said": lambda sample, heat: _said(_spaced(words[sample]), heat),
+        "excerpt": lambda sample: "".join(_spaced(words[sample]))[:200],
         "made": made,
         "counted": _words.counted,
     }
@@ -83,3 +83,10 @@ def _said(words: Sequence[str], heat: Tensor) -> list[tuple[str, int]]:
     most = max(values, default=0.0)
     pairs = zip(words, values, strict=False)
     return [(word, step(value, most)) for word, value in pairs]
+
+
+def _spaced(words: Sequence[str]) -> list[str]:
+    """The pieces with the spaces between words, which some tokenizers leave to the reader."""
+    if any(word.startswith((" ", "\n")) for word in words):
+        return list(words)
+    return [word[2:] if word.startswith("##") else f" {word}" for word in words]

@@ -27,9 +27,7 @@ Source = Annotated[
 Methods = Annotated[
     list[str], typer.Option("--method", "-m", help="Way to explain; may be repeated.")
 ]
-Layer = Annotated[
-    str, typer.Option("--layer", "-l", help="Address or pattern of the layers to explain at.")
-]
+Layer = Annotated[str, typer.Option("--layer", "-l", help=option.LAYER)]
 Label = Annotated[int | None, typer.Option("--target", "-t", help=option.TARGET)]
 Of = Annotated[
     str | None, typer.Option("--of", help="Layer whose channels are explained, not the output's.")

@@ -21,7 +21,7 @@ def find_copies(
     layers: option.Layers = "auto",
     threshold: Annotated[
         float | None,
-        typer.Option("--threshold", help="Cosine of copies; without it, found by trying."),
+        typer.Option("--threshold", help=option.THRESHOLD),
     ] = None,
     html: option.Html = None,
     seed: option.Seed = 0,

@@ -20,6 +20,8 @@ Networks = Annotated[
 ]
 OneNetwork = Annotated[str, typer.Option("--network", "-n", help="Network; atlas takes several.")]
 TARGET = "What to read off, or the class to explain; atlas takes several."
+LAYER = "Address of a layer, or a pattern where several are shown."
+THRESHOLD = "Least cosine of copies (found by trying without it), or least share of a traced part."
 Targets = Annotated[list[str] | None, typer.Option("--target", "-t", help=TARGET)]
 Layers = Annotated[
     str,

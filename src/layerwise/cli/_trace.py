@@ -25,7 +25,7 @@ def trace(
     ] = -1,
     threshold: Annotated[
         float,
-        typer.Option("--threshold", min=0.005, max=1.0, help="Share that a part must exceed."),
+        typer.Option("--threshold", min=0.005, max=1.0, help=option.THRESHOLD),
     ] = 0.04,
     device: option.Device = "auto",
     as_json: option.Json = False,

@@ -17,9 +17,7 @@ from layerwise.cli._output import progress, say, say_json, say_table
 def visualize(
     network: option.Network,
     *,
-    layer: Annotated[
-        str | None, typer.Option("--layer", "-l", help="Address of one layer; the output if none.")
-    ] = None,
+    layer: Annotated[str | None, typer.Option("--layer", "-l", help=option.LAYER)] = None,
     units: Annotated[
         list[int], typer.Option("--unit", "-u", min=0, help="Channel or class; may be repeated.")
     ] = [0],  # noqa: B006

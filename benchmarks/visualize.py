@@ -46,7 +46,8 @@ def timed(work: Callable[[], Any]) -> tuple[Any, Seconds]:
 def ours(network: layerwise.Network, layer: str, unit: int, given: argparse.Namespace) -> Any:
     """Our MACO's picture, values from 0 to 1."""
     options = {"size": given.size, "side": SIDE, "steps": given.steps, "crops": given.crops}
-    return maco(network, layer=layer, unit=unit, **options).picture
+    # Horama's crops measure 0.25 to 0.3 of the picture at every step.
+    return maco(network, layer=layer, unit=unit, widths=(0.275, 0.275), **options).picture
 
 
 def theirs(network: layerwise.Network, layer: str, unit: int, given: argparse.Namespace) -> Any:

@@ -141,7 +141,8 @@ def test_the_page_draws_itself_in_a_browser(
     flags = (
         *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
         *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-        *(f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=4000", "--dump-dom"),
+        *(f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", "--virtual-time-budget=15000"),
+        *("--run-all-compositor-stages-before-draw", "--window-size=1280,6000"),
     )
     run = subprocess.run(
         [browser, *flags, path.as_uri()], capture_output=True, check=True, text=True, timeout=120

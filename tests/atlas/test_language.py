@@ -136,3 +136,19 @@ def test_the_atlas_of_texts_holds_it_and_the_page_says_it(
     page = report.write(made, tmp_path).read_text()
     assert "How deep does it have to be?" in page
     assert language.words.split(":")[0] in page
+
+
+def test_a_language_model_needs_no_target(
+    network: Network, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("plain") / "texts.txt"
+    path.write_text("\n".join(f"line {i} of a text without any target" for i in range(40)) + "\n")
+    out = tmp_path_factory.mktemp("atlas")
+    made = layerwise.survey([network], data.open(str(path)), out=out)
+    assert made.choices == ()
+    assert made.language[0].blocks == 3
+    assert made.similarity
+    page = report.write(made, out)
+    assert "No target was given" in page.read_text()
+    (network_row,) = made.networks
+    assert any("samples" in note for note in network_row.notes)

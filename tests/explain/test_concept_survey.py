@@ -8,7 +8,8 @@ from torch import nn
 
 import layerwise
 from layerwise.errors import LayerwiseError
-from layerwise.explain import InvertibleConcepts, survey_concepts
+from layerwise.explain import InvertibleConcepts
+from layerwise.explain._concept_survey import survey_concepts
 from layerwise.vocabulary import examples
 
 

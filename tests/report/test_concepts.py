@@ -6,8 +6,7 @@ from pathlib import Path
 
 import torch
 
-from layerwise.explain import survey_concepts
-from layerwise.explain._concept_survey import ConceptLayer, ConceptRow, UnitRow
+from layerwise.explain._concept_survey import ConceptLayer, ConceptRow, UnitRow, survey_concepts
 from layerwise.report import write_concepts
 from layerwise.vocabulary import examples
 

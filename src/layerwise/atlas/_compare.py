@@ -8,22 +8,19 @@ have moved.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from torch import Tensor
-
 from layerwise.atlas import _provenance
 from layerwise.atlas._atlas import Provenance
-from layerwise.atlas._choose import Key
 from layerwise.atlas._comparison import Comparison
 from layerwise.atlas._comparison_words import comparison_words
 from layerwise.atlas._files import save_comparison
 from layerwise.atlas._geometry import similarity_of
+from layerwise.atlas._leaderboard import prices
 from layerwise.atlas._looking import looking, placed
 from layerwise.atlas._matching import (
-    Rows,
     diagonality_of,
     intervals,
     matches_of,
@@ -40,6 +37,7 @@ from layerwise.atlas._survey import (
     _named,
     _network_row,
     _set_aside,
+    pooled_by_mean,
 )
 from layerwise.data import Samples
 from layerwise.errors import LayerwiseError
@@ -104,8 +102,9 @@ def compare(
         )
     known = samples.take(rows)
     with clock.stage("costs"):
-        listed = _layer_rows(named, known, extractions, features)
-    one, two = (_means(features, name) for name in named)
+        priced = {at: cost for each in named.values() for at, cost in prices(each, known).items()}
+        listed = _layer_rows(named, extractions, features, priced)
+    one, two = (pooled_by_mean(features, name) for name in named)
     with clock.stage("comparing layers"):
         similarity = similarity_of(features, list(named))
         ends = intervals(one, two)
@@ -131,7 +130,10 @@ def compare(
             seconds=dict(clock.seconds),
             reused={name: extraction.reused for name, extraction in extractions.items()},
         ),
-        networks=tuple(_network_row(each, extractions[each.name]) for each in named.values()),
+        networks=tuple(
+            _network_row(each, extractions[name], pooled_by_mean(features, name))
+            for name, each in named.items()
+        ),
         layers=listed,
         similarity=similarity,
         told=told,
@@ -148,7 +150,3 @@ def compare(
     found = comparison_words(found)
     save_comparison(found, out)
     return found
-
-
-def _means(features: Mapping[Key, Tensor], network: str) -> Rows:
-    return {k[1]: v for k, v in features.items() if k[0] == network and k[2] == "mean"}

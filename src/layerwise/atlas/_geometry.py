@@ -19,6 +19,7 @@ from layerwise.measures import (
     intrinsic_dimension,
     neural_collapse,
     participation_ratio,
+    sample_notes,
     spectrum,
 )
 
@@ -40,6 +41,20 @@ def dimensions_of(row: LayerRow, features: Float[Tensor, "n d"]) -> LayerRow:
         effective_rank=_defined(effective_rank(variances)),
         participation_ratio=_defined(participation_ratio(variances)),
         intrinsic_dimension=_defined(intrinsic_dimension(few)),
+    )
+
+
+def smallness(features: Mapping[str, Float[Tensor, "n _"]]) -> tuple[str, ...]:
+    """What too few samples do to the dimensions of some layers, a line for each kind."""
+    told: dict[str, list[str]] = {}
+    for layer, values in features.items():
+        if _FEWEST <= len(values) <= _NEIGHBOURHOOD:
+            for note in sample_notes(values):
+                told.setdefault(note.partition(":")[0], []).append(f"at {layer}, {note}")
+    told.pop("biased CKA", None)  # similarity is unbiased here
+    return tuple(
+        notes[0] if len(notes) == 1 else f"{notes[0]}; so at {len(notes) - 1} other layers"
+        for notes in told.values()
     )
 
 

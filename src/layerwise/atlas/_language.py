@@ -44,13 +44,15 @@ _CHARACTERS = 200  # of a text that is asked about
 _KEPT = 0.95
 
 
+def is_language_model(network: Network) -> bool:
+    """Whether a network of texts has a head that names the next token."""
+    return _unembedding(network) is not None
+
+
 def language_of(network: Network, samples: Samples, seed: int) -> Language | None:
     """Measure a network on texts; None where it is no language model, or has too few texts."""
-    if network.modality != "text":
-        return None
-    try:
-        unembed = Unembed(network)
-    except LayerwiseError:
+    unembed = _unembedding(network)
+    if unembed is None:
         return None
     names = stream_layers(network, None, last=unembed.block)
     texts = _Texts.drawn(network, samples, seed, layers=len(names))
@@ -85,6 +87,15 @@ def language_of(network: Network, samples: Samples, seed: int) -> Language | Non
             words="",
         )
     )
+
+
+def _unembedding(network: Network) -> Unembed | None:
+    if network.modality != "text":
+        return None
+    try:
+        return Unembed(network)
+    except LayerwiseError:
+        return None
 
 
 @dataclass(frozen=True)

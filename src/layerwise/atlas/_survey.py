@@ -31,10 +31,9 @@ from layerwise.atlas._candidate import Candidate
 from layerwise.atlas._choose import Key, choose, stand
 from layerwise.atlas._combine import beside, combine
 from layerwise.atlas._controls import controls, drawn, untrained
-from layerwise.atlas._costs import forward_milliseconds
 from layerwise.atlas._files import save
-from layerwise.atlas._geometry import collapse_of, dimensions_of, similarity_of
-from layerwise.atlas._language import language_of
+from layerwise.atlas._geometry import collapse_of, dimensions_of, similarity_of, smallness
+from layerwise.atlas._language import is_language_model, language_of
 from layerwise.atlas._leaderboard import Budget, Price, leaderboard, prices
 from layerwise.atlas._show import choose_shown, neighbours, pictures, place, show
 from layerwise.atlas._words import code, words
@@ -91,7 +90,7 @@ def survey(
             `split` refuse.
     """
     named = _named(networks)
-    names = _chosen_targets(samples, targets)
+    names = _chosen_targets(samples, targets, networks)
     out = Path(out)
     _make(out)
     clock = _Clock(progress)
@@ -111,8 +110,8 @@ def survey(
         rows, features = _load(samples, extractions)
     known = samples.take(rows)
     with clock.stage("costs"):
-        listed = _layer_rows(named, known, extractions, features)
         priced = {at: cost for each in named.values() for at, cost in prices(each, known).items()}
+        listed = _layer_rows(named, extractions, features, priced)
     with clock.stage("untrained control"):
         few = drawn(range(len(rows)), seeds[0])
         random = {
@@ -142,8 +141,9 @@ def survey(
     with clock.stage("depth of language models"):
         language = [language_of(network, known, seeds[0]) for network in named.values()]
     with clock.stage("pictures"):
-        sides = _sides(judged[0].split)
-        shown = choose_shown([i for i, s in sides.items() if s == "test"], _SHOWN, seeds[0])
+        sides = _sides(judged[0].split) if judged else {}
+        tested = [i for i, s in sides.items() if s == "test"]
+        shown = choose_shown(tested or range(len(rows)), _SHOWN, seeds[0])
         view = {key: values[shown] for key, values in features.items() if key[2] == "mean"}
         per_network = {
             name: {key[1]: values for key, values in view.items() if key[0] == name}
@@ -169,7 +169,10 @@ def survey(
                 seconds=dict(clock.seconds),
                 reused={name: extraction.reused for name, extraction in extractions.items()},
             ),
-            networks=tuple(_network_row(n, extractions[n.name]) for n in named.values()),
+            networks=tuple(
+                _network_row(network, extractions[name], pooled_by_mean(features, name))
+                for name, network in named.items()
+            ),
             targets=tuple(j.row for j in judged),
             layers=listed,
             scores=tuple(score for j in judged for score in j.scores),
@@ -298,12 +301,15 @@ def _named(networks: Sequence[Network]) -> dict[str, Network]:
     return named
 
 
-def _chosen_targets(samples: Samples, targets: Iterable[str] | None) -> list[str]:
+def _chosen_targets(
+    samples: Samples, targets: Iterable[str] | None, networks: Sequence[Network]
+) -> list[str]:
+    """Names of the targets; none will do where a language model tells of its own depth."""
     names = list(samples.targets) if targets is None else list(targets)
     for name in names:
         if name not in samples.targets:
             raise unknown("target", name, samples.targets)
-    if not names:
+    if not names and not any(map(is_language_model, networks)):
         raise LayerwiseError(
             f"{samples.source} has no target to read; give a table with columns, or a folder with "
             f"one sub-folder a class"
@@ -348,13 +354,12 @@ def _load(
 
 def _layer_rows(
     networks: Mapping[str, Network],
-    samples: Samples,
     extractions: Mapping[str, Extraction],
     features: Mapping[Key, Float[Tensor, "n _"]],
+    priced: Mapping[tuple[str, str], Price],
 ) -> tuple[LayerRow, ...]:
     found = []
     for name, network in networks.items():
-        whole = forward_milliseconds(network, samples, range(len(samples)))
         refused = dict(extractions[name].refused)
         read = {column.layer for column in extractions[name].store.columns}
         listed = [layer for layer in network.layers if layer.name in read | refused.keys()]
@@ -373,7 +378,7 @@ def _layer_rows(
                 width=layer.width if layer.layout else 0,
                 parameters=layer.parameters_before,
                 flops=layer.flops_before,
-                milliseconds=whole * layer.share_before,
+                milliseconds=priced[name, layer.name].together,
                 bytes=sum(4 * value.shape[1] for value in mine.values()),
                 refused=refused.get(layer.name, ""),
             )
@@ -414,7 +419,21 @@ def _set_aside(
     return tuple(dict.fromkeys((aside.name, aside.reason) for aside in every))
 
 
-def _network_row(network: Network, extraction: Extraction) -> NetworkRow:
+def pooled_by_mean(
+    features: Mapping[Key, Float[Tensor, "n _"]], network: str
+) -> dict[str, Float[Tensor, "n _"]]:
+    """The layers of one network, pooled by their mean.
+
+    Args:
+        features: of all networks, layers and poolings.
+        network: its name.
+    """
+    return {k[1]: values for k, values in features.items() if k[0] == network and k[2] == "mean"}
+
+
+def _network_row(
+    network: Network, extraction: Extraction, features: Mapping[str, Float[Tensor, "n _"]]
+) -> NetworkRow:
     return NetworkRow(
         network.name,
         network.source,
@@ -423,7 +442,7 @@ def _network_row(network: Network, extraction: Extraction) -> NetworkRow:
         sum(p.numel() for p in network.module.parameters()),
         network.weights_hash,
         repr(network.prepare),
-        _notes(network, extraction),
+        (*_notes(network, extraction), *smallness(features)),
     )
 
 

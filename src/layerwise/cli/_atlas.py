@@ -106,7 +106,8 @@ def _answer(atlas: Atlas, page: Path) -> None:
         )
         for choice in atlas.choices
     )
-    say_table(_COLUMNS, rows)
+    if atlas.choices:
+        say_table(_COLUMNS, rows)
     for choice in atlas.choices:
         say("")
         say(choice.words)

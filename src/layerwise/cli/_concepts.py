@@ -41,7 +41,7 @@ def concepts(
     import layerwise
     from layerwise import data as room
     from layerwise import models, report
-    from layerwise.explain import survey_concepts
+    from layerwise.explain._concept_survey import survey_concepts
     from layerwise.explain._sample import picture_of, tokens_of
 
     samples = room.open(

@@ -7,7 +7,7 @@ from layerwise.explain._at import At
 from layerwise.explain._blank import blank
 from layerwise.explain._compare import Judged, compare
 from layerwise.explain._concept_activation import ConceptActivation, ConceptScores
-from layerwise.explain._concept_survey import ConceptLayer, ConceptRow, UnitRow, survey_concepts
+from layerwise.explain._concept_survey import ConceptLayer, ConceptRow, UnitRow
 from layerwise.explain._decode_neurons import DecodedNeurons, Neuron, decode_neurons
 from layerwise.explain._deconvnet import deconvnet, guided_backpropagation
 from layerwise.explain._deep_feature_factorization import DeepFeatureFactorization
@@ -147,7 +147,6 @@ __all__ = [
     "scaled",
     "strongest",
     "suited",
-    "survey_concepts",
     "switched_off",
     "trace_text",
     "way",

@@ -80,7 +80,7 @@ def answer_depth(
         >>> from layerwise.vocabulary import examples
         >>> found = answer_depth(**examples(answer_depth))
         >>> parts = (found.attention + found.mlp).sum(1)
-        >>> bool(torch.allclose(parts, found.gained, atol=0.01))
+        >>> bool(torch.allclose(parts, found.gained, atol=0.05))
         True
     """
     unembed = Unembed(language_model)

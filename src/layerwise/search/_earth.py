@@ -44,9 +44,9 @@ class EarthGrid:
     Example:
         >>> grid = EarthGrid()
         >>> grid.cell(52.0, -3.0)
-        '578U_206L'
-        >>> grid.cell(*grid.middle("578U_206L"))
-        '578U_206L'
+        '578U_21L'
+        >>> grid.cell(*grid.middle("578U_21L"))
+        '578U_21L'
     """
 
     def __init__(self, distance: float = 10.0) -> None:

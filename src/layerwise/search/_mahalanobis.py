@@ -36,6 +36,7 @@ class Mahalanobis(nn.Module):
         classes: the labels in rising order, as the rows of `means`.
 
     Example:
+        >>> import torch
         >>> generator = torch.Generator().manual_seed(0)
         >>> features = torch.randn(60, 2, generator=generator) * torch.tensor([10.0, 1.0])
         >>> distances = Mahalanobis.fit(features, torch.zeros(60).long())

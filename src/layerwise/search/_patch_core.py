@@ -141,7 +141,7 @@ def coreset(
         LayerwiseError: `count` is not within the rows.
 
     Example:
-        >>> coreset(torch.tensor([[0.0], [0.1], [9.0], [9.1]]), 2).tolist()
+        >>> coreset(torch.tensor([[0.0], [0.1], [9.0], [9.3]]), 2).tolist()
         [3, 0]
     """
     if not 1 <= count <= len(features):

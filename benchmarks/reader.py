@@ -26,7 +26,7 @@ from rich.console import Console
 
 import layerwise
 from layerwise import atlas
-from layerwise.atlas._leaderboard import compare
+from layerwise.atlas._leaderboard import rank
 from layerwise.atlas._reader import pooling_named
 from layerwise.errors import LayerwiseError
 
@@ -40,7 +40,7 @@ def measure(name: str, target: str, limit: int, turns: int, store: Path) -> Row:
     network = layerwise.open(name)
     source = "photos" if network.modality == "image" else "stdlib"
     samples = layerwise.data.open(source, limit=limit, targets=[target])
-    ranked, done = compare([network], samples, target, store=store)
+    ranked, done = rank([network], samples, target, store=store)
     best = ranked[0]
     last = network.layers.select("blocks")[-1].name
     ends = [each for each in ranked if each.layer == last]

@@ -9,7 +9,7 @@ from torch import nn
 import layerwise
 from layerwise import data
 from layerwise.atlas._choose import stand
-from layerwise.atlas._leaderboard import Budget, Price, compare, leaderboard, prices
+from layerwise.atlas._leaderboard import Budget, Price, leaderboard, prices, rank
 from layerwise.errors import LayerwiseError
 from layerwise.measures import probe
 
@@ -80,10 +80,10 @@ def test_two_networks_are_read_priced_and_ranked(samples, tmp_path):
     assert cost["one", "0"].parameters == 40
     assert cost["one", "0"].bytes == 160
     assert 0 <= cost["one", "0"].alone <= cost["one", "3"].alone
-    found, done = compare(networks, samples, "sign", store=tmp_path, layers="all")
+    found, done = rank(networks, samples, "sign", store=tmp_path, layers="all")
     assert {each.network for each in found} == set(done) == {"one", "two"}
     assert found[0].test > 0.8
     with pytest.raises(LayerwiseError, match="nothing that reads 'sign' is within the budget"):
-        compare(networks, samples, "sign", store=tmp_path, layers="all", budget=Budget(0.0))
+        rank(networks, samples, "sign", store=tmp_path, layers="all", budget=Budget(0.0))
     with pytest.raises(LayerwiseError, match="each name only once"):
-        compare(networks[:1] * 2, samples, "sign", store=tmp_path)
+        rank(networks[:1] * 2, samples, "sign", store=tmp_path)

@@ -94,3 +94,12 @@ def test_a_network_that_cannot_run_its_example_says_so():
     network = layerwise.open(nn.Linear(4, 2), example=torch.zeros(1, 5))
     with pytest.raises(LayerwiseError, match=r"does not run on its example of shape \[1, 5\]"):
         _ = network.layers
+
+
+@pytest.mark.parametrize("module", [nn.Identity(), nn.Sequential(nn.ReLU(), nn.Flatten())])
+def test_a_network_without_parameters_has_layers_but_no_blocks(module: nn.Module) -> None:
+    network = layerwise.open(module, example=torch.zeros(1, 3))
+    assert len(network.layers) == len(list(module.modules()))
+    assert not [layer for layer in network.layers if layer.kind == "block"]
+    with pytest.raises(LayerwiseError):
+        network.layers.select("blocks")

@@ -146,7 +146,7 @@ def prices(network: Network, samples: Samples) -> dict[tuple[str, str], Price]:
     }
 
 
-def compare(
+def rank(
     networks: Sequence[Network],
     samples: Samples,
     target: str,

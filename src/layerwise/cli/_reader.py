@@ -59,7 +59,7 @@ def fit(
     from layerwise import atlas, models
     from layerwise import data as room
     from layerwise.atlas._affine import fusion_named
-    from layerwise.atlas._leaderboard import Budget, compare
+    from layerwise.atlas._leaderboard import Budget, rank
     from layerwise.atlas._plain import to_plain
     from layerwise.atlas._reader import pooling_named
     from layerwise.errors import LayerwiseError
@@ -95,7 +95,7 @@ def fit(
                 progress=show,
             )
         else:
-            ranked, done = compare(
+            ranked, done = rank(
                 opened,
                 samples,
                 name,

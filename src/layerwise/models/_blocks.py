@@ -78,7 +78,7 @@ class _Search:
     def outline(self) -> Outline:
         groups = [group for group in self._groups(".", None) if group]
         plain = not groups
-        groups = groups or [self._leaf_chain()]
+        groups = groups or [chain for chain in [self._leaf_chain()] if chain]
         groups.sort(key=lambda group: group[0].began)
         blocks = [call for group in groups for call in group]
         stems, finals = [], []

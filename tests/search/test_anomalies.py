@@ -217,6 +217,7 @@ def test_learned_embeddings_and_memories_find_defects_of_unseen_kinds(
         measured=means,
         holds=means["CSE, places"] > 0.85,
     )
+    assert means["CSE, places"] > 0.8  # the claim's 0.85 is met by a hair: 0.853
 
 
 @pytest.mark.weights
@@ -269,6 +270,7 @@ def test_values_attend_nearby_and_their_tokens_show_defects(claim: Callable[...,
         measured=means,
         holds=means["area under the curve"] > 0.8,
     )
+    assert means["area under the curve"] > 0.75  # the claim's 0.8 is met by a hair: 0.807
 
 
 def _near(side: int) -> Tensor:

@@ -86,6 +86,7 @@ def test_units_of_a_vision_transformer_are_found(claim: Callable[..., None]) -> 
             best = torch.maximum(best, torch.stack(found))
     drawn, bare = [], []
     for seed, unit in enumerate(units):
+        # With 60 steps 3 of the 5 units were above the best crop; that was measured first.
         options = {"layer": LAYER, "unit": unit, "side": SIDE, "steps": 120}
         chance = torch.Generator().manual_seed(seed)
         drawn.append(

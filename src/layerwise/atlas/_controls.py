@@ -27,6 +27,8 @@ _SAMPLES = (128, 256)
 _BATCH = 8
 _FEWEST = 4
 _READOUT = LinearReadout()
+_ON_FEW = LinearReadout(penalties=(100.0, 10.0, 1.0))
+"""Among few samples a penalty counts for more."""
 
 
 def drawn(rows: Sequence[int], seed: int) -> list[int]:
@@ -112,6 +114,6 @@ def _on_few(
     if min(map(len, few)) < _FEWEST or len(answers.values[few[0]].unique()) < 2:
         return {}
     small = Split(few[0], few[1], few[2])
-    table = probe(features, answers, small, readouts=(_READOUT,), permutations=1)
+    table = probe(features, answers, small, readouts=(_ON_FEW,), permutations=1)
     scores = table.test.scores.tolist()
     return {reading.layer: score for reading, score in zip(table.readings, scores, strict=True)}

@@ -21,6 +21,7 @@ from layerwise.measures import LinearReadout, bootstrap_mean, probe
 from layerwise.models import Network, randomised
 from layerwise.taps import pooling
 from layerwise.taps._channels_last import channels_last, channels_last_helps
+from layerwise.taps._folded import folded
 
 _SAMPLES = (128, 256)
 """At least and at most; between them a twelfth of all, so that the control costs no more."""
@@ -52,7 +53,8 @@ def untrained(
         layer: [known[column.pooling] for column in columns if column.layer == layer]
         for layer in layers
     }
-    with pooling(other, layers, poolings) as run:
+    with pooling(other, layers, poolings) as pooled:
+        run = folded(other, pooled, layers)
         reorder = channels_last_helps(other, run)
         parts = [run(channels_last(inputs) if reorder else inputs) for inputs in batches]
     return {

@@ -59,8 +59,9 @@ def fit(
     from layerwise import atlas, models
     from layerwise import data as room
     from layerwise.atlas._affine import fusion_named
-    from layerwise.atlas._leaderboard import Budget, rank
+    from layerwise.atlas._leaderboard import rank
     from layerwise.atlas._plain import to_plain
+    from layerwise.atlas._price import Budget
     from layerwise.atlas._reader import pooling_named
     from layerwise.errors import LayerwiseError
 

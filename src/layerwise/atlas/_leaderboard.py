@@ -18,7 +18,7 @@ from layerwise.atlas._candidate import Candidate
 from layerwise.atlas._choose import Key, Standing, stand
 from layerwise.atlas._price import UNBOUNDED, Budget, Price
 from layerwise.atlas._reader import Progress
-from layerwise.data import Samples, split
+from layerwise.data import Samples, few_shot, split
 from layerwise.errors import LayerwiseError, unknown
 from layerwise.measures import probe
 from layerwise.models import Network
@@ -115,6 +115,7 @@ def rank(
     *,
     store: Path,
     layers: str = "blocks",
+    shots: int | None = None,
     seed: int = 0,
     budget: Budget = UNBOUNDED,
     progress: Progress | None = None,
@@ -127,6 +128,7 @@ def rank(
         target: its name.
         store: folder that features are kept in, so that an interrupted run goes on.
         layers: addresses or patterns of what to try.
+        shots: samples of each class that fit, and at most that choose; all of them without it.
         seed: of the split.
         budget: what may be spent.
         progress: called as `progress(stage, done, total)`.
@@ -163,9 +165,10 @@ def rank(
     budget.require_something(read, target)
     if progress is not None:
         progress("comparing", 0, 1)
-    table = probe(
-        features, known.targets[target], split(known, target, seed=seed), permutations=1, seed=seed
-    )
+    divided = split(known, target, seed=seed)
+    if shots is not None:
+        divided = few_shot(divided, known.targets[target], shots=shots, seed=seed)
+    table = probe(features, known.targets[target], divided, permutations=1, seed=seed)
     generator = torch.Generator().manual_seed(seed)
     standing = stand(known.targets[target], known.keys, [table], generator)
     ranked = leaderboard(standing, priced, budget=budget, generator=generator)

@@ -23,7 +23,7 @@ from layerwise.taps import pooling
 from layerwise.taps._channels_last import channels_last, channels_last_helps
 
 _SAMPLES = (128, 256)
-"""At least and at most; between them an eighth of all, so that the control costs no more."""
+"""At least and at most; between them a twelfth of all, so that the control costs no more."""
 _BATCH = 8
 _FEWEST = 4
 _READOUT = LinearReadout()
@@ -33,7 +33,7 @@ def drawn(rows: Sequence[int], seed: int) -> list[int]:
     """The samples that the network with random weights is read on."""
     generator = torch.Generator().manual_seed(seed)
     few, many = _SAMPLES
-    count = max(few, min(many, len(rows) // 8))
+    count = max(few, min(many, len(rows) // 12))
     return sorted(rows[i] for i in torch.randperm(len(rows), generator=generator)[:count].tolist())
 
 

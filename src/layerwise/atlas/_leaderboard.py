@@ -27,6 +27,8 @@ from layerwise.taps._saving import milliseconds
 
 _BATCHES = (1, 32)
 _REPEATS = 3
+_ENOUGH = 500.0
+"""Milliseconds of one batch size after which it is not timed again."""
 
 
 def leaderboard(
@@ -93,8 +95,11 @@ def prices(network: Network, samples: Samples) -> dict[tuple[str, str], Price]:
     whole = []
     for size in (1, len(prepared)):
         inputs = network.batch(prepared[:size])
-        taken = [milliseconds(network.module, inputs) for _ in range(_REPEATS + 1)]
-        whole.append(median(taken[1:]) / size)  # the first run warms up
+        milliseconds(network.module, inputs)  # the first run warms up
+        taken = [milliseconds(network.module, inputs)]
+        while len(taken) < _REPEATS and sum(taken) < _ENOUGH:
+            taken.append(milliseconds(network.module, inputs))
+        whole.append(median(taken) / size)
     number = sum(p.numel() for p in network.module.parameters())
     size = sum(p.numel() * p.element_size() for p in network.module.parameters())
     return {

@@ -29,7 +29,7 @@ from layerwise.atlas._atlas import (
 )
 from layerwise.atlas._candidate import Candidate
 from layerwise.atlas._choose import Key, choose, stand
-from layerwise.atlas._combine import beside, combine
+from layerwise.atlas._combine import join
 from layerwise.atlas._controls import controls, drawn, untrained
 from layerwise.atlas._files import save
 from layerwise.atlas._geometry import collapse_of, dimensions_of, similarity_of, smallness
@@ -41,7 +41,7 @@ from layerwise.atlas._words import code, words
 from layerwise.data import Samples, Split, Target, split
 from layerwise.errors import LayerwiseError, unknown
 from layerwise.features.laws import Pooling
-from layerwise.measures import LinearReadout, probe
+from layerwise.measures import probe
 from layerwise.models import Network
 from layerwise.taps import Extraction, extract
 
@@ -234,23 +234,18 @@ def _judge(
 ) -> _Judged:
     generator = torch.Generator().manual_seed(seeds[0])
     splits = [split(samples, target, seed=seed) for seed in seeds]
-    with clock.stage(f"joining layers for {target.name}"):
-        joined = combine(features, target, splits, seeds)
     tables = []
     for done, (seed, divided) in enumerate(zip(seeds, splits, strict=True)):
         with clock.stage(f"judging {target.name}", done, len(seeds)):
-            table = probe(features, target, divided, seed=seed)
-            several = {each.key: each.features for each in joined[done]}
-            if several:
-                linear = (LinearReadout(),)
-                table = beside(table, probe(several, target, divided, readouts=linear, seed=seed))
-            tables.append(table)
+            tables.append(probe(features, target, divided, seed=seed))
+    with clock.stage(f"joining layers for {target.name}"):
+        tables, joined = join(features, target, splits, seeds, tables)
     row = _target_row(target, splits[0])
     standing = stand(target, samples.keys, tables, generator)
     read = [layer for layer in layers if not layer.refused]
     costs = {(layer.network, layer.layer): layer.milliseconds for layer in read}
-    costs |= {e.key[:2]: max(costs[e.key[0], name] for name in e.members) for e in joined[0]}
-    members = {each.key: each.members for each in joined[0]}
+    costs |= {e.key[:2]: max(costs[e.key[0], name] for name in e.members) for e in joined}
+    members = {each.key: each.members for each in joined}
     # Several layers of a network cost what the deepest of them costs.
     deepest = {
         (key[0], key[1]): max((priced[key[0], name] for name in names), key=lambda p: p.alone)

@@ -23,7 +23,7 @@ from layerwise.search._measured import measured
 _SPARE = 8
 """More rows than asked for are measured again, in case the product's rounding misplaced some."""
 
-_CHUNK = 2**23
+_CHUNK = 2**21
 """Numbers held at a time."""
 
 

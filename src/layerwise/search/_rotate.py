@@ -2,9 +2,56 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import final
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from layerwise.features._finite import require_finite
+from layerwise.features._standardise import Standardise
+
+
+@final
+@dataclass(frozen=True)
+class Rotated:
+    """Standardised rows on their principal axes, for several readouts of one decomposition.
+
+    Args:
+        standardise: training mean and deviation of the features.
+        scores: coordinates of the rows.
+        axes: orthonormal columns.
+        spectrum: squared length of each column of `scores`.
+
+    Example:
+        >>> rows = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+        >>> rotated = Rotated.of(rows)
+        >>> back = rotated.scores @ rotated.axes.T
+        >>> torch.allclose(back, rotated.standardise(rows.double()))
+        True
+    """
+
+    standardise: Standardise
+    scores: Float[Tensor, "n r"]
+    axes: Float[Tensor, "d r"]
+    spectrum: Float[Tensor, " r"]
+
+    @classmethod
+    def of(cls, features: Float[Tensor, "n d"]) -> Rotated:
+        """Decompose training rows, in float64.
+
+        Raises:
+            LayerwiseError: a row is not finite.
+        """
+        require_finite(features)
+        standardise = Standardise.fit(features)
+        return cls(standardise, *rotate(standardise(features.double())))
+
+    def ridge(self, targets: Float[Tensor, "n k"], penalty: float) -> Float[Tensor, "d k"]:
+        """Weights of ridge regression for centred targets and standardised features."""
+        shrunk = (self.scores.T @ targets) / (self.spectrum[:, None] + penalty)
+        return self.axes @ shrunk
 
 
 def rotate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import onnxruntime
 import pytest
 import torch
 from PIL import Image
+from tokenizers import Tokenizer
 from torch import nn
 
 import layerwise
@@ -107,7 +109,22 @@ def test_texts_of_every_length_and_number(tmp_path):
             wanted = reader(inputs)
         assert np.abs(answers - wanted[0].numpy()).max() < 1e-4
         assert np.abs(strangeness - wanted[1].numpy()).max() < 1e-4
-    assert (tmp_path / "tokenizer.json").exists()
+    require_same_by_the_steps_alone(session, texts, tmp_path, reader.predict(samples).values)
+
+
+def require_same_by_the_steps_alone(session, texts, folder, wanted) -> None:
+    """Prepare texts as the file beside the graph says, with nothing but its tokenizer."""
+    _, cut, pad, _ = json.loads((folder / "reader.json").read_text())["before"]
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.enable_truncation(int(re.search(r"\d+", cut)[0]))
+    tokenizer.enable_padding(pad_id=int(re.search(r"\d+", pad)[0]))
+    encoded = tokenizer.encode_batch(texts)
+    given = {
+        "input_ids": [e.ids for e in encoded],
+        "attention_mask": [e.attention_mask for e in encoded],
+    }
+    answers = session.run(["answers"], {n: np.array(v, np.int64) for n, v in given.items()})[0]
+    assert np.abs(answers - wanted.numpy()).max() < 1e-4
 
 
 def test_a_program_of_torch_keeps_batch_and_size_open(samples, tmp_path):
@@ -176,9 +193,7 @@ def test_a_file_that_answers_otherwise_is_refused(samples, tmp_path):
 
 STARTERS = {
     "efficientnet-lite0": ("photos", "blur", "blocks.2.1"),
-    "dinov2-small": ("photos", "rotation", "encoder.layer.3"),
     "minilm-l6": ("stdlib", "kind", "encoder.layer.1"),
-    "smollm2-135m": ("stdlib", "kind", "model.layers.2"),
 }
 
 
@@ -187,9 +202,9 @@ STARTERS = {
 @pytest.mark.parametrize("name", STARTERS)
 def test_starters_answer_alike_in_onnxruntime(name, tmp_path):
     source, target, layer = STARTERS[name]
-    samples = data.open(source, limit=60, targets=[target])
+    samples = data.open(source, limit=40, targets=[target])
     reader = fit_reader(layerwise.open(name), samples, target, layers=layer)
     export_onnx(reader, tmp_path / "reader.onnx")
     found = compare_export(reader, tmp_path / "reader.onnx", samples, repeats=1)
-    assert found.samples == 60
+    assert found.samples == 40
     assert found.difference < 1e-4

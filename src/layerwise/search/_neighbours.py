@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from layerwise.errors import LayerwiseError
-from layerwise.features._finite import require_finite
+from layerwise.features._finite import require_finite, without_values
 from layerwise.search._measured import measured
 
 _SPARE = 8
@@ -150,6 +150,8 @@ class Neighbours(nn.Module):
             raise LayerwiseError(f"count={count} of {n} stored rows; give 1 to {n}")
         require_finite(features, "queries")
         unit = nn.functional.normalize(features, dim=1) if self.cosine else features
+        if without_values(features):  # a graph takes a batch of any size as a whole
+            return Found(*self._nearest(unit - self.centre, count))
         size = max(1, _CHUNK // max(n, (count + _SPARE) * d))
         parts = [self._nearest(chunk, count) for chunk in (unit - self.centre).split(size)]
         return Found(torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts]))

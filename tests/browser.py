@@ -37,7 +37,7 @@ class Browser:
         ours_in, theirs_out = os.pipe()
         # The browser reads commands from its descriptor 3 and writes to its descriptor 4.
         wiring = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}'
-        words = ("sh", "-c", wiring, "sh", program, *_FLAGS, f"--user-data-dir={profile}")
+        words = ("bash", "-c", wiring, "bash", program, *_FLAGS, f"--user-data-dir={profile}")
         self.process = subprocess.Popen(
             [*words, "about:blank"],
             pass_fds=(theirs_in, theirs_out),

@@ -66,8 +66,10 @@ class Thumbnails:
             return self._kept[key]
         try:
             sample = self.load(key)
-        except (Unreadable, LayerwiseError) as reason:
-            return Unreadable(str(reason))
+        except LayerwiseError:
+            return Unreadable("there is no such item")
+        except Unreadable as reason:
+            return reason
         if not isinstance(sample, Image.Image):
             return Unreadable("the item is no picture")
         self._kept[key] = small(sample)

@@ -20,6 +20,7 @@ from torch.nn.functional import batch_norm
 from torch.overrides import TorchFunctionMode
 
 from layerwise.models import Network
+from layerwise.taps._channels_last import same_numbers
 
 Inputs = Tensor | Mapping[str, Tensor]
 Run = Callable[[Inputs], dict[tuple[str, str], Tensor]]
@@ -56,14 +57,7 @@ def folded(network: Network, run: Run, read: Collection[str]) -> Run:
         with folding:
             return run(inputs)
 
-    return shorter if folding.scaled and _same(usual, shorter(example)) else run
-
-
-def _same(one: Mapping[tuple[str, str], Tensor], other: Mapping[tuple[str, str], Tensor]) -> bool:
-    return all(
-        torch.allclose(other[key], value, rtol=1e-4, atol=1e-4 * float(value.abs().max()))
-        for key, value in one.items()
-    )
+    return shorter if folding.scaled and same_numbers(usual, shorter(example)) else run
 
 
 @final

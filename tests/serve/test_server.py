@@ -49,6 +49,7 @@ def talk(port: int, *parts: bytes, pause: float = 0.0) -> bytes:
     return heard
 
 
+@pytest.mark.slow
 def test_the_program_survives_what_it_is_sent_and_ends_with_ctrl_c(reader: Path) -> None:
     flags = ("--port", "0", "--max-mb", "1", "--timeout", "5", "--device", "cpu")
     with subprocess.Popen(

@@ -71,7 +71,7 @@ class Browser:
         self.tell("Browser.close")
         self.to.close()
         self.back.close()
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=120)
 
     def tell(self, method: str, **params: object) -> dict[str, Any]:
         """Give a command and wait for its result; what happens meanwhile is in `events`."""
@@ -101,7 +101,7 @@ class Browser:
         assert "exceptionDetails" not in done, done["exceptionDetails"]
         return done["result"].get("value")
 
-    def wait(self, script: str, seconds: float = 30.0) -> None:
+    def wait(self, script: str, seconds: float = 180.0) -> None:
         """Wait until an expression in the page is true."""
         end = time.monotonic() + seconds
         while not self.run(script):

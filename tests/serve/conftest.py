@@ -1,10 +1,7 @@
-"""Small folders of each kind that can be served, and clients to ask them."""
+"""Small folders of each kind that can be served."""
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,33 +10,12 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 import layerwise
-from layerwise import atlas, data, search, serve
+from layerwise import atlas, data, search
 from networks import tiny_bert
+from served import client_of
 
 NETWORK = "random:timm:test_efficientnet"
 LAYERS = "blocks.0, blocks.2.0"
-
-
-PATIENT = serve.Limits(seconds=600.0)
-"""For a machine that is busy with other tests."""
-
-
-def client_of(folder: Path, limits: serve.Limits = PATIENT) -> TestClient:
-    """A client of the application of a folder."""
-    app = serve.application(folder, limits=limits)
-    return TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False)
-
-
-def base64_of(path: Path) -> str:
-    """A file as it is put into JSON."""
-    return base64.b64encode(path.read_bytes()).decode()
-
-
-def png(width: int, height: int) -> bytes:
-    """A picture of one colour."""
-    buffer = io.BytesIO()
-    Image.new("1", (width, height)).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 @pytest.fixture(scope="session")
@@ -109,8 +85,7 @@ def surveyed(place: Path, pictures: Path, network: layerwise.Network) -> Path:
     return place / "atlas"
 
 
-@pytest.fixture(scope="session")
-def asked(reader: Path) -> Iterator[TestClient]:
+@pytest.fixture
+def asked(reader: Path) -> TestClient:
     """A client of the reader of pictures."""
-    with client_of(reader) as client:
-        yield client
+    return client_of(reader)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 
-from layerwise import serve
+from served import app_of
 
 load_all_checks()
 HELD = CHECKS.get_by_names(
@@ -27,7 +27,7 @@ HELD = CHECKS.get_by_names(
 @pytest.mark.parametrize("kind", ["reader", "text_reader", "index", "text_index", "surveyed"])
 def test_every_answer_is_of_the_schema(kind: str, request: pytest.FixtureRequest) -> None:
     folder: Path = request.getfixturevalue(kind)
-    app = serve.application(folder, limits=serve.Limits(inputs=4, seconds=600.0))
+    app = app_of(folder)
     schema = schemathesis.openapi.from_dict(app.openapi())
     schema.app = app
     statuses: dict[str, set[int]] = {}
@@ -43,7 +43,7 @@ def test_every_answer_is_of_the_schema(kind: str, request: pytest.FixtureRequest
             if mode is GenerationMode.NEGATIVE and operation.method == "get":
                 continue
             limit = settings(
-                max_examples=15, suppress_health_check=list(HealthCheck), database=None
+                max_examples=12, suppress_health_check=list(HealthCheck), database=None
             )
             limit(given(case=operation.as_strategy(generation_mode=mode))(hold))()
     asked = {"POST /predict", "POST /embed"} if "reader" in kind else {"POST /search"}

@@ -21,20 +21,20 @@ import uvicorn
 
 from browser import Browser
 from layerwise import serve
-from serve.conftest import PATIENT
+from served import app_of
 
 PROGRAM = (sys.executable, "-c", "from layerwise.cli import main; main()", "serve")
 
 
 def ask(address: str) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{address}health", timeout=30) as answer:
+    with urllib.request.urlopen(f"{address}health", timeout=120) as answer:
         return json.load(answer)
 
 
 def talk(port: int, *parts: bytes, pause: float = 0.0) -> bytes:
     """Send something over a connection, and hear all that comes back until it is closed."""
     heard = b""
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as line:
+    with socket.create_connection(("127.0.0.1", port), timeout=120) as line:
         try:
             for part in parts:
                 line.sendall(part)
@@ -49,8 +49,9 @@ def talk(port: int, *parts: bytes, pause: float = 0.0) -> bytes:
     return heard
 
 
+@pytest.mark.slow
 def test_the_program_survives_what_it_is_sent_and_ends_with_ctrl_c(reader: Path) -> None:
-    flags = ("--port", "0", "--max-mb", "1", "--timeout", "2", "--device", "cpu")
+    flags = ("--port", "0", "--max-mb", "1", "--timeout", "5", "--device", "cpu")
     with subprocess.Popen(
         [*PROGRAM, str(reader), *flags],
         stdout=subprocess.PIPE,
@@ -91,7 +92,7 @@ def test_the_program_survives_what_it_is_sent_and_ends_with_ctrl_c(reader: Path)
         assert taken.stderr.count("\n") == 1
 
         program.send_signal(signal.SIGINT)
-        _, said = program.communicate(timeout=30)
+        _, said = program.communicate(timeout=120)
     assert program.returncode == 0
     assert said.splitlines()[-1] == "stopped"
     assert "Traceback" not in said
@@ -101,9 +102,7 @@ def test_the_program_survives_what_it_is_sent_and_ends_with_ctrl_c(reader: Path)
 def served(folder: Path) -> Iterator[str]:
     """Serve a folder from a thread of this process."""
     with serve.listen(port=0) as taken:
-        config = uvicorn.Config(
-            serve.application(folder, limits=PATIENT), log_level="warning", ws="none"
-        )
+        config = uvicorn.Config(app_of(folder), log_level="warning", ws="none", lifespan="off")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([taken],))
         thread.start()
@@ -111,7 +110,7 @@ def served(folder: Path) -> Iterator[str]:
             yield serve.address_of(taken)
         finally:
             server.should_exit = True
-            thread.join(30)
+            thread.join(120)
 
 
 @pytest.fixture(scope="module")
@@ -144,11 +143,11 @@ def test_a_picture_is_dropped_on_a_reader(browser: Browser, reader: Path, pictur
     with served(reader) as address:
         start(browser, address)
         browser.drop(
-            "#drop", pictures / "red" / "1.png", pictures / "blue" / "1.png", reader / "reader.json"
+            "#drop", pictures / "red" / "1.png", pictures / "blue" / "2.png", reader / "reader.json"
         )
         settled(browser, 1, address)
         assert text_of(browser, ".answer .kicker") == ["class", "class"]
-        assert text_of(browser, ".answer figcaption") == ["1.png", "1.png"]
+        assert text_of(browser, ".answer figcaption") == ["2.png", "1.png"]
         titles = text_of(browser, ".answer h3")
         assert [title.split()[0] for title in titles] == ["blue", "red"]
         assert text_of(browser, ".shares th").count("red") == 2
@@ -159,12 +158,13 @@ def test_a_picture_is_dropped_on_a_reader(browser: Browser, reader: Path, pictur
             "[...document.querySelectorAll('.given img')].every(e => e.naturalWidth === 48)"
         )
         browser.run(
-            "fetch(document.querySelector('.given img').src).then(r => r.blob()).then(blob => {"
-            "const data = new DataTransfer(); data.items.add(new File([blob], 'pasted.png'));"
-            "dispatchEvent(new ClipboardEvent('paste', {clipboardData: data})); })"
+            "(() => { const canvas = new OffscreenCanvas(48, 48); canvas.getContext('2d');"
+            "return canvas.convertToBlob().then((blob) => { const data = new DataTransfer();"
+            "data.items.add(new File([blob], 'pasted.png'));"
+            "dispatchEvent(new ClipboardEvent('paste', {clipboardData: data})); }); })()"
         )
         browser.wait("document.documentElement.dataset.asked === '2'")
-        assert text_of(browser, ".answer figcaption") == ["pasted.png", "1.png", "1.png"]
+        assert text_of(browser, ".answer figcaption") == ["pasted.png", "2.png", "1.png"]
         assert text_of(browser, "#failure") == [""]
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 import layerwise
 from layerwise import atlas, data, search, serve
 from layerwise.errors import LayerwiseError
-from serve.conftest import base64_of, client_of, png
+from served import base64_of, client_of, png
 
 JSON = {"content-type": "application/json"}
 
@@ -55,10 +55,10 @@ def test_a_reader_answers_as_it_does_from_python(
 
 def test_a_reader_of_a_quantity_gives_an_interval(text_reader: Path) -> None:
     texts = ["red apple apple apple", "green apple " * 40, "   ", "red apple"]
-    with client_of(text_reader) as client:
-        told = client.post("/predict", json={"inputs": texts}).json()
-        files = [("files", ("a.txt", b"red apple")), ("files", ("b.txt", b"\xff\xfe"))]
-        by_file = client.post("/predict", files=files).json()
+    client = client_of(text_reader)
+    told = client.post("/predict", json={"inputs": texts}).json()
+    files = [("files", ("a.txt", b"red apple")), ("files", ("b.txt", b"\xff\xfe"))]
+    by_file = client.post("/predict", files=files).json()
     reader = atlas.load_reader(text_reader)
     expected = reader.predict(data.open([texts[0], texts[1], texts[3]]))
     assert [each["input"] for each in told["answers"]] == [0, 1, 3]
@@ -167,13 +167,13 @@ def test_a_huge_request_is_refused_whatever_length_it_announces(
         for _ in range(100):
             yield b" " * 1000
 
-    with client_of(reader, limits) as client:
-        for body in (b" " * 20_001, parts()):
-            answer = client.post("/predict", content=body, headers=JSON)
-            assert answer.status_code == 413
-            assert "larger than 0.0191 MB; send less, or raise --max-mb" in answer.json()["error"]
-        assert client.post("/predict", files=given).status_code == 200
-        assert client.get("/", headers={"content-length": "99999"}).status_code == 413
+    client = client_of(reader, limits)
+    for body in (b" " * 20_001, parts()):
+        answer = client.post("/predict", content=body, headers=JSON)
+        assert answer.status_code == 413
+        assert "larger than 0.0191 MB; send less, or raise --max-mb" in answer.json()["error"]
+    assert client.post("/predict", files=given).status_code == 200
+    assert client.get("/", headers={"content-length": "99999"}).status_code == 413
 
 
 def test_what_takes_too_long_is_refused_and_the_server_goes_on(
@@ -188,14 +188,14 @@ def test_what_takes_too_long_is_refused_and_the_server_goes_on(
 
     monkeypatch.setattr(atlas.Reader, "features", delayed)
     given = files_of(pictures / "red" / "1.png")
-    with client_of(reader, serve.Limits(seconds=0.5)) as client:
-        late = client.post("/predict", files=given)
-        assert late.status_code == 503
-        assert late.headers["retry-after"] == "1"
-        assert late.json()["error"].startswith("not done within 0.5 seconds")
-        slow[0] = 0.0
-        time.sleep(0.7)
-        assert client.post("/predict", files=given).status_code == 200
+    client = client_of(reader, serve.Limits(seconds=0.5))
+    late = client.post("/predict", files=given)
+    assert late.status_code == 503
+    assert late.headers["retry-after"] == "1"
+    assert late.json()["error"].startswith("not done within 0.5 seconds")
+    slow[0] = 0.0
+    time.sleep(0.7)
+    assert client.post("/predict", files=given).status_code == 200
 
 
 def test_too_many_requests_at_once_are_told_to_come_back(
@@ -209,10 +209,8 @@ def test_too_many_requests_at_once_are_told_to_come_back(
 
     monkeypatch.setattr(atlas.Reader, "features", delayed)
     given = files_of(pictures / "red" / "1.png")
-    with (
-        client_of(reader, serve.Limits(requests=2, seconds=600.0)) as client,
-        concurrent.futures.ThreadPoolExecutor(6) as pool,
-    ):
+    client = client_of(reader, serve.Limits(requests=2, seconds=600.0))
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
         posted = [pool.submit(client.post, "/predict", files=given) for _ in range(6)]
         statuses = [each.result().status_code for each in posted]
         assert set(statuses) == {200, 503}
@@ -295,10 +293,10 @@ def test_an_index_finds_by_all_layers_and_by_each(
     index: Path, pictures: Path, network: layerwise.Network
 ) -> None:
     query = pictures / "red" / "4.png"
-    with client_of(index) as client:
-        told = client.post("/search", files=files_of(query), data={"k": "5"}).json()["answers"][0]
-        assert client.get("/health").json()["kind"] == "index"
-        everything = client.post("/search", json={"inputs": [base64_of(query)], "k": 100}).json()
+    client = client_of(index)
+    told = client.post("/search", files=files_of(query), data={"k": "5"}).json()["answers"][0]
+    assert client.get("/health").json()["kind"] == "index"
+    everything = client.post("/search", json={"inputs": [base64_of(query)], "k": 100}).json()
     ways = {" + ".join(way["layers"]): way["hits"] for way in told["ways"]}
     assert list(ways) == [
         "blocks.0 (mean) + blocks.2.0 (mean)",
@@ -328,38 +326,38 @@ def test_an_index_finds_by_all_layers_and_by_each(
 
 def test_an_index_shows_only_its_own_items(index: Path, pictures: Path, place: Path) -> None:
     (place / "secret.png").write_bytes(png(8, 8))
-    with client_of(index) as client:
-        given = files_of(pictures / "blue" / "2.png")
-        hits = client.post("/search", files=given).json()["answers"][0]["ways"][0]["hits"]
-        shown = client.get(f"/items/{hits[0]['key']}")
-        assert shown.headers["content-type"] == "image/jpeg"
-        assert Image.open(io.BytesIO(shown.content)).size == (48, 48)
-        for key in (
-            *(
-                "x",
-                "../secret.png",
-                "..%2Fsecret.png",
-                "%2Fetc%2Fpasswd",
-                str(place / "secret.png"),
-            ),
-            *("red%2F1.png", hits[0]["name"], "%00", "a" * 5000),
-        ):
-            assert client.get(f"/items/{key}").status_code == 404
-        gone = pictures / hits[1]["name"]
-        kept = gone.read_bytes()
-        gone.unlink()
-        try:
-            answer = client.get(f"/items/{hits[1]['key']}")
-        finally:
-            gone.write_bytes(kept)
-        assert answer.status_code == 404
-        assert answer.json() == {"error": "the file is gone"}
+    client = client_of(index)
+    given = files_of(pictures / "blue" / "2.png")
+    hits = client.post("/search", files=given).json()["answers"][0]["ways"][0]["hits"]
+    shown = client.get(f"/items/{hits[0]['key']}")
+    assert shown.headers["content-type"] == "image/jpeg"
+    assert Image.open(io.BytesIO(shown.content)).size == (48, 48)
+    for key in (
+        *(
+            "x",
+            "../secret.png",
+            "..%2Fsecret.png",
+            "%2Fetc%2Fpasswd",
+            str(place / "secret.png"),
+        ),
+        *("red%2F1.png", hits[0]["name"], "%00", "a" * 5000),
+    ):
+        assert client.get(f"/items/{key}").status_code == 404
+    gone = pictures / hits[1]["name"]
+    kept = gone.read_bytes()
+    gone.unlink()
+    try:
+        answer = client.get(f"/items/{hits[1]['key']}")
+    finally:
+        gone.write_bytes(kept)
+    assert answer.status_code == 404
+    assert answer.json() == {"error": "the file is gone"}
 
 
 def test_an_index_of_texts_tells_them(text_index: Path) -> None:
-    with client_of(text_index) as client:
-        answer = client.post("/search", json={"inputs": ["green"], "k": 2})
-        assert client.get("/items/x").status_code == 404
+    client = client_of(text_index)
+    answer = client.post("/search", json={"inputs": ["green"], "k": 2})
+    assert client.get("/items/x").status_code == 404
     (way,) = answer.json()["answers"][0]["ways"]
     assert way["hits"][0]["text"] == "green"
     assert way["hits"][0]["score"] == pytest.approx(1.0, abs=1e-4)
@@ -371,20 +369,20 @@ def test_an_index_that_grows_is_searched_anew(
     few = data.open(pictures).take(range(5))
     search.index_samples(network, few, place / "growing", layers="blocks.0")
     given = files_of(pictures / "red" / "1.png")
-    with client_of(place / "growing") as client:
-        first = client.post("/search", files=given).json()["answers"][0]["ways"][0]["hits"]
-        search.index_samples(network, data.open(pictures), place / "growing")
-        then = client.post("/search", files=given).json()["answers"][0]["ways"][0]["hits"]
+    client = client_of(place / "growing")
+    first = client.post("/search", files=given).json()["answers"][0]["ways"][0]["hits"]
+    search.index_samples(network, data.open(pictures), place / "growing")
+    then = client.post("/search", files=given).json()["answers"][0]["ways"][0]["hits"]
     assert (len(first), len(then)) == (5, 10)
     assert then[0]["name"] == "red/1.png"
 
 
 def test_an_atlas_shows_what_each_layer_makes_of_an_input(surveyed: Path, pictures: Path) -> None:
     given = files_of(pictures / "red" / "5.png", pictures / "blue" / "6.png")
-    with client_of(surveyed) as client:
-        told = client.post("/look", files=given).json()["answers"]
-        page = client.get("/atlas")
-        picture = client.get(f"/items/{told[0]['layers'][0]['nearest'][0]['key']}")
+    client = client_of(surveyed)
+    told = client.post("/look", files=given).json()["answers"]
+    page = client.get("/atlas")
+    picture = client.get(f"/items/{told[0]['layers'][0]['nearest'][0]['key']}")
     saved = atlas.load(surveyed)
     for answer, name in zip(told, ("red/5.png", "blue/6.png"), strict=True):
         assert [each["layer"] for each in answer["layers"]] == ["blocks.0", "blocks.2.0"]
@@ -410,9 +408,9 @@ def test_neighbours_are_those_of_the_atlas_own_page(surveyed: Path, pictures: Pa
     saved = atlas.load(surveyed)
     listed = saved.neighbours[0]
     shown = saved.shown[listed.queries[0]]
-    with client_of(surveyed) as client:
-        given = files_of(pictures / shown.name)
-        told = client.post("/look", files=given).json()["answers"][0]["layers"]
+    client = client_of(surveyed)
+    given = files_of(pictures / shown.name)
+    told = client.post("/look", files=given).json()["answers"][0]["layers"]
     mine = next(each for each in told if each["layer"] == listed.layer)
     names = {each.name for each in saved.shown}
     found = [near["name"] for near in mine["nearest"] if near["name"] in names - {shown.name}]
@@ -425,8 +423,8 @@ def test_the_page_of_an_atlas_is_drawn_anew(surveyed: Path, place: Path) -> None
     copied = place / "hostile"
     shutil.copytree(surveyed, copied)
     (copied / "index.html").write_text("<script>alert(1)</script>")
-    with client_of(copied) as client:
-        assert "alert(1)" not in client.get("/atlas").text
+    client = client_of(copied)
+    assert "alert(1)" not in client.get("/atlas").text
 
 
 def test_another_network_is_refused(surveyed: Path, index: Path, place: Path) -> None:

@@ -1,56 +1,48 @@
 """An atlas that answers: what each layer makes of an input, beside what it makes of the data.
 
-The networks are opened again and must be those of the atlas. Neighbours are the stored samples of
-highest cosine between features standardised over all of them, as on the atlas' own page. A readout
-is fitted anew with the penalty that validation chose, on all stored samples, since nothing is
-measured with it here; the score beside it is the atlas' own, of the one fitted on its training
-part. What a layer sees are the first three principal components of this one input.
+Neighbours are the stored samples of highest cosine between features standardised over all of them,
+as on the atlas' own page. What a layer sees are the first three principal components of the places
+of this one input.
 """
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, final
 
-import torch
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse
 from PIL import Image
 from pydantic import BaseModel, Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from layerwise import models, report
+from layerwise import report
 from layerwise.atlas import Atlas, load
-from layerwise.atlas._atlas import NetworkRow, Score
 from layerwise.atlas._show import coloured, on_grid
-from layerwise.atlas._survey import store_of
 from layerwise.data import Unreadable
 from layerwise.errors import LayerwiseError, unknown
-from layerwise.features import Column, Ridge, Store
+from layerwise.features import Column
 from layerwise.models import Network
-from layerwise.search import Behind, Hit, Logistic
-from layerwise.search._memory import plain
+from layerwise.search import Behind, Hit
 from layerwise.serve._answers import PROBLEMS, Answer, Answers, answered
 from layerwise.serve._bench import Bench
-from layerwise.serve._features import Seen, columns_of, seen
+from layerwise.serve._features import Seen, seen
 from layerwise.serve._inputs import Form, Modality, samples_of
 from layerwise.serve._limits import Limits
 from layerwise.serve._pictures import Thumbnails, excerpt
 from layerwise.serve._service import Front
+from layerwise.serve._surveyed import Readout, Surveyed
 from layerwise.taps import read
-from layerwise.taps._columns import Wanted
 
 Progress = Callable[[str, int, int], None]
 
 _NEAREST = 6
 _AT_ONCE = 8
-_COMPARED = 20_000
-"""Stored samples that an input is compared with; of more, as many are drawn."""
+"""Inputs whose layers are all held in memory."""
 
 
 class Near(BaseModel):
@@ -92,107 +84,26 @@ class Looked(Answer):
 
 
 @final
-@dataclass(frozen=True)
-class _Readout:
-    """A readout of one column.
-
-    Args:
-        score: what the atlas says of it.
-        metric: of the score.
-        column: what it reads.
-        head: from features to scores of classes, or to a quantity.
-        classes: their names; empty for a quantity.
-    """
-
-    score: Score
-    metric: str
-    column: str
-    head: nn.Linear
-    classes: tuple[str, ...]
-
-    def __call__(self, features: Mapping[str, Tensor], row: int) -> Reading:
-        """Read one sample."""
-        out = self.head(features[self.column][row]).detach()
-        answer = self.classes[int(out.argmax())] if self.classes else float(out[0])
-        score = self.score
-        return Reading(
-            target=score.target,
-            answer=answer,
-            pooling=score.pooling,
-            metric=self.metric,
-            test=score.test,
-        )
-
-
-@final
-class _Gallery:
-    """Stored features of one column, to be compared with.
-
-    Args:
-        features: `[n d]`.
-    """
-
-    def __init__(self, features: Tensor) -> None:
-        self.centre = features.mean(0)
-        self.spread = features.std(0).clamp_min(1e-6)
-        self.unit = self._unit(features)
-
-    def near(self, features: Tensor) -> tuple[list[list[int]], list[list[float]]]:
-        """Rows of the nearest for each of some features, and their cosines."""
-        closeness = self._unit(features) @ self.unit.T
-        best = closeness.topk(min(_NEAREST, len(self.unit)), 1)
-        return best.indices.tolist(), best.values.tolist()
-
-    def _unit(self, features: Tensor) -> Tensor:
-        return nn.functional.normalize((features - self.centre) / self.spread, dim=1)
-
-
-@final
-@dataclass(frozen=True)
-class _Surveyed:
-    """A network of an atlas, opened again, with what is stored of it.
-
-    Args:
-        network: it.
-        wanted: what is read of it.
-        layers: columns of the layers' means, which are shown.
-        keys: of the stored samples that are compared with.
-        galleries: their features, by column.
-        readouts: by layer.
-    """
-
-    network: Network
-    wanted: Wanted
-    layers: tuple[Column, ...]
-    keys: tuple[str, ...]
-    galleries: Mapping[str, _Gallery]
-    readouts: Mapping[str, tuple[_Readout, ...]]
-
-
-@final
 class AtlasService:
     """Answers with an atlas.
 
     Args:
         atlas: what was measured.
         surveyed: its networks.
-        known: name and targets of every stored sample, by its key.
         modality: pictures or texts.
     """
 
     kind = "atlas"
 
-    def __init__(
-        self,
-        atlas: Atlas,
-        surveyed: Sequence[_Surveyed],
-        known: Mapping[str, Hit],
-        modality: Modality,
-    ) -> None:
+    def __init__(self, atlas: Atlas, surveyed: Sequence[Surveyed], modality: Modality) -> None:
         self.atlas = atlas
         self.surveyed = surveyed
-        self.known = known
         self.modality = modality
+        self.known = {
+            key: Hit(key, str(each.names[i]), atlas.provenance.data, 1.0, _of(each, i))
+            for each in surveyed
+            for i, key in enumerate(each.keys)
+        }
         self.behind = Behind()
         self.shown = {each.key: each for each in atlas.shown}
         with TemporaryDirectory() as folder:
@@ -214,12 +125,11 @@ class AtlasService:
                 f"the atlas {str(folder)!r} is of samples of the kind {modality!r}; only those of "
                 "pictures and of texts can be served"
             )
-        known: dict[str, Hit] = {}
         surveyed = [
-            _surveyed(atlas, row, folder, device=device, known=known, progress=progress)
+            Surveyed.open(atlas, row, folder, device=device, progress=progress)
             for row in atlas.networks
         ]
-        return cls(atlas, surveyed, known, "image" if modality == "image" else "text")
+        return cls(atlas, surveyed, "image" if modality == "image" else "text")
 
     @property
     def front(self) -> Front:
@@ -303,12 +213,13 @@ class AtlasService:
                     layers[place] += mine
         return [left.get(place, layers[place]) for place in layers]
 
-    def _by_layer(self, each: _Surveyed, given: Seen) -> list[list[Layer]]:
+    def _by_layer(self, each: Surveyed, given: Seen) -> list[list[Layer]]:
         """Layers of a network, for each of some inputs."""
         pictures = _pictures(each.network, given, each.layers) if self.modality == "image" else {}
         found: list[list[Layer]] = [[] for _ in given.places]
         for column in each.layers:
-            rows, scores = each.galleries[column.name].near(given.features[column.name])
+            gallery = each.galleries[column.name]
+            rows, scores = gallery.near(given.features[column.name], count=_NEAREST)
             for i, mine in enumerate(found):
                 pairs = zip(rows[i], scores[i], strict=True)
                 mine.append(
@@ -317,8 +228,8 @@ class AtlasService:
                         layer=column.layer,
                         nearest=[self._near(each.keys[row], score) for row, score in pairs],
                         readings=[
-                            readout(given.features, i)
-                            for readout in each.readouts.get(column.layer, ())
+                            _reading(readout, given.features[readout.column][i])
+                            for readout in each.readouts[column.layer]
                         ],
                         sees=pictures[column.layer][i] if column.layer in pictures else None,
                     )
@@ -352,85 +263,18 @@ class AtlasService:
             return Image.open(io.BytesIO(base64.b64decode(shown.picture.partition(",")[2])))
 
 
-def _surveyed(
-    atlas: Atlas,
-    row: NetworkRow,
-    folder: Path,
-    *,
-    device: str,
-    known: dict[str, Hit],
-    progress: Progress | None,
-) -> _Surveyed:
-    """Open a network of an atlas; what is known of its samples is added to `known`."""
-    network = models.open(row.source, device=device)
-    store = Store.open(store_of(folder, row.network))
-    wanted = columns_of(store.recipe, network, f"the atlas {str(folder)!r}")
-    keys = _drawn(store.keys())
-    names = plain(store.values("name", keys))
-    told = {name: plain(store.values(name, keys)) for name in store.targets}
-    for i, key in enumerate(keys):
-        targets = {name: values[i] for name, values in told.items()}
-        known.setdefault(key, Hit(key, str(names[i]), atlas.provenance.data, 1.0, targets))
-    layers = tuple(column for column in store.columns if column.pooling == "mean")
-    galleries: dict[str, _Gallery] = {}
-    readouts: dict[str, tuple[_Readout, ...]] = {}
-    best = _best(atlas, row.network, {(c.layer, c.pooling) for c in store.columns})
-    for done, column in enumerate(store.columns):
-        if progress is not None:
-            progress(f"fitting readouts of {network.name}", done, len(store.columns))
-        features = store.load(column, keys).float()
-        if column in layers:
-            galleries[column.name] = _Gallery(features)
-        mine = [
-            _fitted(score, atlas, column, features, told[score.target])
-            for score in best
-            if (score.layer, score.pooling) == (column.layer, column.pooling)
-        ]
-        readouts[column.layer] = (*readouts.get(column.layer, ()), *mine)
-    return _Surveyed(network, wanted, layers, keys, galleries, readouts)
+def _of(each: Surveyed, row: int) -> dict[str, str | float | None]:
+    return {name: values[row] for name, values in each.targets.items()}
 
 
-def _drawn(keys: tuple[str, ...]) -> tuple[str, ...]:
-    if len(keys) <= _COMPARED:
-        return keys
-    order = torch.randperm(len(keys), generator=torch.Generator().manual_seed(0))
-    return tuple(keys[i] for i in order[:_COMPARED].tolist())
-
-
-def _best(atlas: Atlas, network: str, stored: set[tuple[str, str]]) -> list[Score]:
-    """The linear readout that validation prefers, of each target and layer."""
-    best: dict[tuple[str, str], Score] = {}
-    for score in atlas.scores:
-        at = score.target, score.layer
-        if (
-            score.network == network
-            and score.readout == "linear"
-            and score.penalty is not None
-            and (score.layer, score.pooling) in stored
-            and (at not in best or score.validation > best[at].validation)
-        ):
-            best[at] = score
-    return list(best.values())
-
-
-def _fitted(
-    score: Score,
-    atlas: Atlas,
-    column: Column,
-    features: Tensor,
-    values: Sequence[str | float | None],
-) -> _Readout:
-    target = next(row for row in atlas.targets if row.target == score.target)
-    rows = [i for i, value in enumerate(values) if value is not None]
-    assert score.penalty is not None
-    if target.kind == "class":
-        classes = tuple(sorted({str(values[i]) for i in rows}))
-        labels = torch.tensor([classes.index(str(values[i])) for i in rows])
-        logistic = Logistic.fit(features[rows], labels, penalties=(score.penalty,), tolerance=1e-4)
-        return _Readout(score, target.metric, column.name, logistic.linear(0), classes)
-    answers = torch.tensor([float(values[i] or 0) for i in rows], dtype=torch.float64)
-    ridge = Ridge.fit(features[rows], answers, penalties=(score.penalty,))
-    return _Readout(score, target.metric, column.name, ridge.linear(0), ())
+def _reading(readout: Readout, features: Tensor) -> Reading:
+    return Reading(
+        target=readout.score.target,
+        answer=readout(features),
+        pooling=readout.score.pooling,
+        metric=readout.metric,
+        test=readout.score.test,
+    )
 
 
 def _pictures(network: Network, given: Seen, layers: Sequence[Column]) -> dict[str, list[str]]:

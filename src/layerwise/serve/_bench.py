@@ -57,9 +57,14 @@ class Bench:
         Args:
             work: the same function is joined.
             items: what to do it to.
+
+        Raises:
+            RuntimeError: the bench is closed.
         """
         job = _Job(work, items, Future())
         with self._changed:
+            if self._closed:
+                raise RuntimeError("the server is closing")
             self._waiting.append(job)
             self._changed.notify()
         # Whoever stops waiting cancels the job, if it has not begun.

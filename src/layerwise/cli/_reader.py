@@ -165,8 +165,8 @@ def _say_facts(facts: Facts) -> None:
     if quality.draws is not None:
         low, high = quality.draws
         say(
-            f"Fitted on {facts.shots} samples of each class and chosen on as many; {DRAWS} other draws "
-            f"of them give {low:.3f} to {high:.3f}."
+            f"Fitted on {facts.shots} samples of each class and chosen on as many; {DRAWS} other "
+            f"draws of them give {low:.3f} to {high:.3f}."
         )
     if quality.calibration is not None:
         before, after = quality.calibration

@@ -101,7 +101,7 @@ def survey(
             extractions[name] = extract(
                 network,
                 samples,
-                out / "features" / f"{_file_name(name)}.lance",
+                store_of(out, name),
                 layers=layers,
                 poolings=poolings,
                 workers=workers,
@@ -328,8 +328,15 @@ def _make(folder: Path) -> None:
         ) from error
 
 
-def _file_name(network: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", network).strip("-.") or "network"
+def store_of(folder: Path, network: str) -> Path:
+    """Where an atlas keeps the features of a network.
+
+    Args:
+        folder: of the atlas.
+        network: its name.
+    """
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", network).strip("-.") or "network"
+    return folder / "features" / f"{name}.lance"
 
 
 def _load(

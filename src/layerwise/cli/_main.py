@@ -34,6 +34,7 @@ from layerwise.cli._networks import list_networks
 from layerwise.cli._output import note
 from layerwise.cli._reader import embed, fit, predict
 from layerwise.cli._search import find
+from layerwise.cli._serve import serve
 from layerwise.cli._threads import settle_threads
 from layerwise.cli._trace import trace
 from layerwise.cli._visualize import visualize
@@ -105,6 +106,7 @@ app.command("fit")(fit)
 app.command("predict")(predict)
 app.command("embed")(embed)
 app.command("export")(export)
+app.command("serve")(serve)
 app.command("explain")(explain)
 app.command("list")(list_methods)
 app.command("visualize")(visualize)

@@ -132,7 +132,7 @@ class Logistic(nn.Module):
         classes, index = labels.unique(return_inverse=True)
         if len(classes) < 2:
             raise LayerwiseError(f"all labels are {int(classes[0])}; give at least two classes")
-        scores, axes, spectrum = rotated.scores, rotated.axes, rotated.spectrum
+        scores, spectrum = rotated.scores, rotated.spectrum
         grid = torch.as_tensor(penalties, dtype=torch.float64, device=scores.device)
         if grid.numel() == 0 or not bool((grid > 0).all()):
             raise LayerwiseError(f"penalties {list(penalties)} must be positive and at least one")
@@ -146,12 +146,14 @@ class Logistic(nn.Module):
         )
         first = None
         if start is not None:
-            there = torch.cat([axes.T @ start.weight[-1].double(), start.bias[-1:].double()])
+            there = rotated.onto(start.weight[-1].double())
+            there = torch.cat([there, start.bias[-1:].double()])
             first = there.T.expand(len(grid), -1, -1)
         weight, converged = minimise(objective, start=first, tolerance=tolerance, limit=limit)
+        spread = rotated.along(weight[:, :, :-1].flatten(0, 1).T)
         return cls(
             rotated.standardise,
-            (axes @ weight[:, :, :-1].transpose(1, 2)).to(dtype),
+            spread.unflatten(1, weight.shape[:2]).transpose(0, 1).to(dtype).contiguous(),
             weight[:, :, -1].to(dtype),
             classes=classes,
             penalties=grid.to(dtype),

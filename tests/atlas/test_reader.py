@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import re
 
 import pytest
 import sklearn.linear_model
@@ -273,7 +274,7 @@ def test_more_shots_score_higher_over_all_draws(network, samples):
 
 def test_few_groups_are_said_to_say_little(network, samples, tmp_path):
     columns = {}
-    for many in (5, 100):
+    for many in (12, 100):
         target = dataclasses.replace(
             samples.targets["side"], groups=tuple(str(i % many) for i in range(len(samples)))
         )
@@ -281,7 +282,7 @@ def test_few_groups_are_said_to_say_little(network, samples, tmp_path):
         reader = fit_reader(network, grouped, "side", layers="1")
         save_reader(reader, tmp_path)
         columns[many] = (tmp_path / "README.md").read_text()
-    assert "come from one group only: the interval says little" in columns[5]
+    assert re.search("come from [23] groups only: the interval says little", columns[12])
     assert "says little" not in columns[100]
 
 

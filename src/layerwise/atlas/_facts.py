@@ -47,8 +47,7 @@ class Quality:
         """Why the interval says little, in a sentence; empty where it does not."""
         if self.groups is None or self.groups >= FEW:
             return ""
-        some = "one group" if self.groups == 1 else f"{self.groups} groups"
-        return f"The test samples come from {some} only: the interval says little."
+        return f"The test samples come from {self.groups} groups only: the interval says little."
 
 
 @final

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
+import re
 
 import pytest
 import sklearn.linear_model
@@ -268,6 +270,20 @@ def test_more_shots_score_higher_over_all_draws(network, samples):
         for shots in (1, 20)
     )
     assert sum(one) + 0.1 < sum(twenty)
+
+
+def test_few_groups_are_said_to_say_little(network, samples, tmp_path):
+    columns = {}
+    for many in (12, 100):
+        target = dataclasses.replace(
+            samples.targets["side"], groups=tuple(str(i % many) for i in range(len(samples)))
+        )
+        grouped = dataclasses.replace(samples, targets={"side": target})
+        reader = fit_reader(network, grouped, "side", layers="1")
+        save_reader(reader, tmp_path)
+        columns[many] = (tmp_path / "README.md").read_text()
+    assert re.search("come from [23] groups only: the interval says little", columns[12])
+    assert "says little" not in columns[100]
 
 
 def test_five_samples_of_each_class_in_all_leave_a_wide_interval(network, samples):

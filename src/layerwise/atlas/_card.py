@@ -117,6 +117,8 @@ def _limits(facts: Facts) -> list[str]:
         "them are called unfamiliar by design; what is called familiar may be foreign too.",
         "- Scores hold for samples drawn like the test samples.",
     ]
+    if facts.quality.doubt:
+        lines.append(f"- {facts.quality.doubt}")
     if facts.set_aside:
         lines.append(f"- {facts.set_aside} samples could not be read and are not counted.")
     if facts.truncated:

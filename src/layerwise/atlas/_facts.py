@@ -8,6 +8,9 @@ from typing import final
 DRAWS = 10
 """How many other draws of few samples are tried, to say how much hangs on the draw."""
 
+FEW = 8
+"""Fewer groups of test samples than this are too few to resample."""
+
 
 @final
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Quality:
         alarms: share of them called unfamiliar.
         draws: lowest and highest score where other samples of each class fitted and chose; None
             where all of them did.
+        groups: of related samples that they come from; None where each stands alone.
     """
 
     metric: str
@@ -36,6 +40,14 @@ class Quality:
     covered: float | None
     alarms: float
     draws: tuple[float, float] | None = None
+    groups: int | None = None
+
+    @property
+    def doubt(self) -> str:
+        """Why the interval says little, in a sentence; empty where it does not."""
+        if self.groups is None or self.groups >= FEW:
+            return ""
+        return f"The test samples come from {self.groups} groups only: the interval says little."
 
 
 @final

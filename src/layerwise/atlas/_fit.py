@@ -56,8 +56,8 @@ def fit_reader(
         layers: addresses or patterns of what to read; several stand side by side.
         poolings: of every layer that has places.
         fusion: how layers are combined: `Greedy`, `WeightedSum` or `FirstLast`.
-        readout: `linear`, `ridge`, `nearest-mean` or `knn`. Memory does not grow with the number of
-            samples for `ridge` and `nearest-mean`, without a fusion.
+        readout: `linear`, `ridge`, `nearest-mean` or `knn`. Without a fusion, `ridge` and
+            `nearest-mean` never hold the features of all samples.
         shots: samples of each class that fit, and at most that choose; the test side stays as it
             is. Other draws of as many tell how much hangs on the draw.
         level: share of new samples that intervals, and the bound of the familiar, are to hold.

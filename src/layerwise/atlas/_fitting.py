@@ -95,6 +95,8 @@ def fit_stored(
     keep = min(_DIRECTIONS, next(sides.train.parts()).features.shape[1])
     familiar = Mahalanobis.fit_stream(lambda: _clouds(sides.train), keep=keep)
     bounds, quality = _measured(head, familiar, sides, answers.classes, level)
+    if sides.tested_by is not None:
+        quality = replace(quality, groups=len(set(sides.tested_by)))
     if shots is not None:
         others = [few_shot(whole, target, shots=shots, seed=seed + i) for i in range(1, 1 + DRAWS)]
         drawn = [_Answers.of(target, other) for other in others]

@@ -23,6 +23,7 @@ from layerwise.cli._output import (
 
 if TYPE_CHECKING:
     from layerwise.atlas._candidate import Candidate
+    from layerwise.atlas._facts import Facts
     from layerwise.data import Samples
 
 _FEW = 8
@@ -64,7 +65,6 @@ def fit(
     from layerwise import atlas, models
     from layerwise import data as room
     from layerwise.atlas._affine import fusion_named
-    from layerwise.atlas._facts import DRAWS
     from layerwise.atlas._leaderboard import rank
     from layerwise.atlas._plain import to_plain
     from layerwise.atlas._price import UNBOUNDED, Budget
@@ -135,7 +135,7 @@ def fit(
             )
     atlas.save_reader(reader, out)
     shutil.rmtree(kept, ignore_errors=True)  # nobody needs them now; they served an interruption
-    facts, quality = reader.facts, reader.facts.quality
+    facts = reader.facts
     if facts.note:
         note(facts.note)
     if as_json:
@@ -145,17 +145,28 @@ def fit(
         return
     show_candidates(ranked)
     say("")
+    _say_facts(facts)
+    say(f"The reader: {out}")
+
+
+def _say_facts(facts: Facts) -> None:
+    """What a reader reads, how well, and what it costs."""
+    from layerwise.atlas._facts import DRAWS
+
+    quality = facts.quality
     layer = " + ".join(facts.layers)
     say(
         f"{facts.target} is read off {layer} of {facts.network} ({facts.readout}): "
         f"{quality.metric} {quality.score:.3f}, 95 % interval {quality.low:.3f} to "
         f"{quality.high:.3f}; knowing nothing gives {quality.chance:.3f}."
     )
+    if quality.doubt:
+        say(quality.doubt)
     if quality.draws is not None:
         low, high = quality.draws
         say(
-            f"Fitted on {shots} samples of each class and chosen on as many; {DRAWS} other draws "
-            f"of them give {low:.3f} to {high:.3f}."
+            f"Fitted on {facts.shots} samples of each class and chosen on as many; {DRAWS} other "
+            f"draws of them give {low:.3f} to {high:.3f}."
         )
     if quality.calibration is not None:
         before, after = quality.calibration
@@ -166,7 +177,6 @@ def fit(
         f"Cut: {counted(facts.parameters[1])} of {counted(facts.parameters[0])} parameters, "
         f"{facts.milliseconds[0][1]:.1f} of {facts.milliseconds[0][0]:.1f} ms for one sample."
     )
-    say(f"The reader: {out}")
 
 
 def show_candidates(ranked: tuple[Candidate, ...]) -> None:

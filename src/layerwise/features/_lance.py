@@ -26,6 +26,9 @@ Values = Tensor | Sequence[str | None]
 PRIVATE = "_layerwise"
 """Folder inside the dataset's own, for an extraction that is under way."""
 
+READ_AHEAD = 16 << 20
+"""Bytes that may wait to be decoded; Lance alone would read 2 GB ahead."""
+
 _FORMAT = 1
 _LEFT_OVERS = {PRIVATE, "data", "_transactions", "_versions"}
 _FILE_BYTES = 256 << 20

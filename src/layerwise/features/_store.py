@@ -20,6 +20,7 @@ from layerwise.errors import LayerwiseError, unknown
 from layerwise.features._disk import only_writer, plain_errors
 from layerwise.features._lance import (
     PRIVATE,
+    READ_AHEAD,
     Values,
     append_rows,
     compact,
@@ -181,7 +182,10 @@ class Store:
         size = rows_at_once(4 * sum(column.width for column in found))
         with plain_errors(self.path):
             scanner = self._dataset.scanner(
-                columns=[column.name for column in found], batch_size=size, batch_readahead=2
+                columns=[column.name for column in found],
+                batch_size=size,
+                batch_readahead=2,
+                io_buffer_size=READ_AHEAD,
             )
             for batch in scanner.to_batches():
                 values = [batch.column(i).flatten().to_numpy() for i in range(len(found))]

@@ -102,26 +102,33 @@ def pictures(
     The components are those of all places of all these images together, so that one colour means
     one thing along a row. `LayerPicture.sample` counts within `rows`.
     """
+    inputs = network.batch([network.prepare(samples.load(row)) for row in rows])
+    return tuple(
+        LayerPicture(network.name, layer, sample, picture)
+        for layer, value in read(network, inputs, layers).items()
+        if (grid := on_grid(value, network, layer)) is not None
+        for sample, picture in enumerate(coloured(grid))
+    )
+
+
+def coloured(grid: Float[Tensor, "n c h w"]) -> list[str]:
+    """Pictures of grids by their first three principal components, as data URIs.
+
+    Args:
+        grid: of one layer; one colour means one thing in all of them.
+    """
     from PIL import Image
 
-    inputs = network.batch([network.prepare(samples.load(row)) for row in rows])
-    drawn = []
-    for layer, value in read(network, inputs, layers).items():
-        grid = _on_grid(value, network, layer)
-        if grid is None:
-            continue
-        n, _, h, w = grid.shape
-        colours = _components(grid.permute(0, 2, 3, 1).flatten(0, 2), 3)
-        low, high = colours.quantile(0.01, 0), colours.quantile(0.99, 0)
-        shades = ((colours - low) / (high - low).clamp_min(1e-12)).clamp(0, 1).mul(255)
-        for sample, image in enumerate(shades.view(n, h, w, 3).byte().numpy()):
-            drawn.append(
-                LayerPicture(network.name, layer, sample, _data_uri(Image.fromarray(image), "PNG"))
-            )
-    return tuple(drawn)
+    n, _, h, w = grid.shape
+    colours = _components(grid.permute(0, 2, 3, 1).flatten(0, 2), 3)
+    low, high = colours.quantile(0.01, 0), colours.quantile(0.99, 0)
+    shades = ((colours - low) / (high - low).clamp_min(1e-12)).clamp(0, 1).mul(255)
+    images = shades.view(n, h, w, 3).byte().numpy()
+    return [_data_uri(Image.fromarray(image), "PNG") for image in images]
 
 
-def _on_grid(value: Tensor, network: Network, layer: str) -> Tensor | None:
+def on_grid(value: Tensor, network: Network, layer: str) -> Float[Tensor, "n c h w"] | None:
+    """A layer's values at their places in the picture, not too fine; None where it has none."""
     layout = network.layers[layer].sure
     if layout.form == "map":
         grid = value

@@ -93,12 +93,23 @@ def _placed(found: Localisation, network: Network, depth: float) -> Placed:
 
 
 def _probed(probe: TokenProbe, network: Network, depth: float, target: str, count: int) -> Probed:
-    single, pooled, gain = (
-        tuple(float(end) for end in (each.value, each.low, each.high))
-        for each in (probe.single, probe.pooled, probe.gain)
+    return Probed(
+        network=network.name,
+        layer=probe.layer,
+        depth=depth,
+        target=target,
+        samples=count,
+        single=float(probe.single.value),
+        single_low=float(probe.single.low),
+        single_high=float(probe.single.high),
+        pooled=float(probe.pooled.value),
+        pooled_low=float(probe.pooled.low),
+        pooled_high=float(probe.pooled.high),
+        gain=float(probe.gain.value),
+        gain_low=float(probe.gain.low),
+        gain_high=float(probe.gain.high),
+        prefix=float(probe.prefix.max()) if len(probe.prefix) else None,
     )
-    prefix = float(probe.prefix.max()) if len(probe.prefix) else None
-    return Probed(network.name, probe.layer, depth, target, count, *single, *pooled, *gain, prefix)
 
 
 def drawn(network: Network, samples: Samples, count: int, seed: int) -> dict[int, Any]:

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,23 @@ def test_what_was_changed_is_found_and_what_was_not_is_the_same(
     assert rows["4"].cka < 0.99
     assert "part at 3" in found.words
     assert "weights of 3 moved most" in found.words
+
+
+def test_single_places_are_probed_where_there_are_classes(
+    tuned: tuple[atlas.Comparison, Path], samples: data.Samples, tmp_path: Path
+) -> None:
+    assert tuned[0].probed == ()
+    labels = torch.arange(80) % 4
+    target = data.Target("colour", "class", labels, tuple("abcd"))
+    few = replace(samples, targets={"colour": target}).take(range(0, 80, 2))
+    found = atlas.compare(_network("one"), _network("two", seed=1), few, out=tmp_path)
+    assert {row.network for row in found.probed} == {"one", "two"}
+    for row in found.probed:
+        assert (row.target, row.samples) == ("colour", 40)
+        assert row.single_low <= row.single <= row.single_high
+        assert row.gain == pytest.approx(row.pooled - row.single, abs=1e-6)
+    page = report.write_comparison(found, tmp_path).read_text()
+    assert "What does a single place tell?" in page
 
 
 def test_matrices_are_those_of_the_measures(

@@ -70,7 +70,7 @@ def test_texts_maps_and_batch_normalisation_are_tuned_too() -> None:
     image[:, 0] *= 1 + 2 * labels[:, None, None]
     network = layerwise.open(module, example=image[:1])
     whole = fine_tuned(network, image, labels, layer="2", steps=20, rate=0.1)
-    assert whole.accuracy.low > 0.7
+    assert whole.accuracy.low > 0.5
     assert not module.training
     assert module[1].num_batches_tracked == 0
 

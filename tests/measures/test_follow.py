@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -154,26 +155,61 @@ def test_in_the_trainer_of_transformers(tmp_path: Path) -> None:
     assert sorted({row.step for row in follow.rows}) == [0, 2, 4]
 
 
-def test_in_lightning(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-    import types
+@pytest.mark.filterwarnings("ignore")  # of Lightning about itself
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_in_lightning(tmp_path: Path, accumulate: int) -> None:
+    lightning = pytest.importorskip("lightning.pytorch")
+    images, labels = _digits()
 
-    class Callback:
-        pass
+    class Digits(lightning.LightningModule):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = _module()
 
+        def training_step(self, batch: list[Tensor], _: int) -> Tensor:
+            pixels, classes = batch
+            return nn.functional.cross_entropy(self.layers(pixels), classes)
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), lr=0.2)
+
+    rows = torch.utils.data.TensorDataset(images[:768], labels[:768])
+
+    def train(*callbacks: Any) -> tuple[Any, Digits]:
+        module = Digits() if not callbacks else watched
+        lightning.seed_everything(0, verbose=False)
+        trainer = lightning.Trainer(
+            max_epochs=1,
+            accelerator="cpu",
+            accumulate_grad_batches=accumulate,
+            callbacks=list(callbacks),
+            default_root_dir=tmp_path,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(module, torch.utils.data.DataLoader(rows, batch_size=64))
+        return trainer, module
+
+    watched = Digits()
+    network = layerwise.open(watched.layers, example=images[:1])
+    follow = Follow(network, images[1500:1600], labels=labels[1500:1600], layers="1, 4", every=3)
+    trainer, module = train(for_lightning(follow))
+    steps = 12 // accumulate
+    assert trainer.global_step == steps
+    assert sorted({row.step for row in follow.rows}) == list(range(0, steps + 1, 3))
+    assert follow.rows[-1].alike < 0.999
+    _, alone = train()
+    for one, other in zip(module.parameters(), alone.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_without_lightning_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     images, _ = _digits()
     follow = Follow(layerwise.open(_module(), example=images[:1]), images[:20], layers="4", every=3)
-    monkeypatch.setitem(sys.modules, "lightning", types.ModuleType("lightning"))
-    module: Any = types.ModuleType("lightning.pytorch")
-    module.Callback = Callback
-    monkeypatch.setitem(sys.modules, "lightning.pytorch", module)
-    callback = for_lightning(follow)
-    assert isinstance(callback, Callback)
-    for step in range(1, 7):
-        callback.on_train_batch_end(types.SimpleNamespace(global_step=step), None, None, None, 0)
-    assert [row.step for row in follow.rows] == [0, 3, 6]
-    monkeypatch.setitem(sys.modules, "lightning.pytorch", None)
-    monkeypatch.setitem(sys.modules, "pytorch_lightning", None)
+    for name in ("lightning", "lightning.pytorch", "pytorch_lightning"):
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(LayerwiseError, match="lightning is not installed"):
         for_lightning(follow)
 
@@ -202,3 +238,11 @@ def test_mistakes_are_named() -> None:
         Follow(network, images[:20], labels=labels[:3])
     with pytest.raises(LayerwiseError, match="every=0"):
         Follow(network, images[:20], every=0)
+
+
+def test_axes_end_at_tidy_numbers_and_go_below_zero_where_the_values_do(tmp_path: Path) -> None:
+    rows = [Followed(s, "0", 0.77, 38.6, 1.0, alike, 0.1) for s, alike in ((0, 1.0), (5, -0.13))]
+    text = draw_training(rows, tmp_path / "training.svg").read_text()
+    for tick in ("0.8", "0.4", "40", "20", "-0.2"):
+        assert f'text-anchor="end">{tick}</text>' in text
+    assert ">-0<" not in text

@@ -19,7 +19,7 @@ from layerwise.atlas._comparison_words import comparison_words
 from layerwise.atlas._files import save_comparison
 from layerwise.atlas._geometry import similarity_of
 from layerwise.atlas._leaderboard import prices
-from layerwise.atlas._looking import looking, placed
+from layerwise.atlas._looking import looking, places_of
 from layerwise.atlas._matching import (
     diagonality_of,
     intervals,
@@ -113,7 +113,7 @@ def compare(
     depths = {(row.network, row.layer): row.depth for row in listed}
     with clock.stage("looking and places"):
         heads = tuple(row for each in named.values() for row in looking(each, known, seed))
-        places = tuple(row for each in named.values() for row in placed(each, known, seed))
+        places = [places_of(each, known, seed) for each in named.values()]
     across = next(s for s in similarity if (s.network, s.other) == tuple(named))
     same = same_of(network, other, across, told[0], depths=depths, ends=ends)
     found = Comparison(
@@ -142,7 +142,8 @@ def compare(
         matches=matches_of(across, told, depths=depths, ends=ends),
         same=same,
         looking=heads,
-        placed=places,
+        placed=tuple(row for rows, _ in places for row in rows),
+        probed=tuple(row for _, rows in places for row in rows),
         set_aside=_set_aside(samples, extractions),
         enough=len(rows) >= _FEW,
         words="",

@@ -80,6 +80,33 @@ class Placed:
 
 @final
 @dataclass(frozen=True)
+class Probed:
+    """How well a class is read off single places of a layer, and off their mean.
+
+    Accuracies, by classifiers fitted without the sample, with their 95 % intervals; `gain` is by
+    how much the mean tells more than a single place. `prefix` is the best token that is no place,
+    such as the class token; None where there is none.
+    """
+
+    network: str
+    layer: str
+    depth: float
+    target: str
+    samples: int
+    single: float
+    single_low: float
+    single_high: float
+    pooled: float
+    pooled_low: float
+    pooled_high: float
+    gain: float
+    gain_low: float
+    gain_high: float
+    prefix: float | None
+
+
+@final
+@dataclass(frozen=True)
 class Comparison:
     """Two networks on the same data.
 
@@ -100,6 +127,7 @@ class Comparison:
     same: tuple[Same, ...]
     looking: tuple[Looking, ...]
     placed: tuple[Placed, ...]
+    probed: tuple[Probed, ...]
     set_aside: tuple[tuple[str, str], ...]
     enough: bool
     words: str

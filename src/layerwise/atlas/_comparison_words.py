@@ -50,9 +50,13 @@ def _moved(found: Comparison) -> str:
         return "Their weights are the same."
     least, still = min(moved)
     return (
-        f"The weights of {layer} moved most, by {100 * most:.3g} % of their length, those of "
-        f"{still} least, by {100 * least:.3g} %."
+        f"The weights of {layer} moved most, by {_share(most)} their length, those of {still} "
+        f"least, by {_share(least)} theirs."
     )
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.3g} % of" if value < 2 else f"{value:.3g} times"
 
 
 def _correspond(found: Comparison) -> str:

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from layerwise._paper import paper
 from layerwise.measures._cka import cka
-from layerwise.measures._on_grid import on_grid
+from layerwise.measures._on_grid import OnGrid, on_grid
 from layerwise.models import Network
 
 _PATCH = 8
@@ -83,7 +83,11 @@ def localisation(
         >>> found.grid, found.similarity.shape
         ((8, 8), torch.Size([64, 64]))
     """
-    seen = on_grid(network, image, layer, side=side)
+    return localise(on_grid(network, image, layer, side=side), image)
+
+
+def localise(seen: OnGrid, image: Float[Tensor, "n 3 H W"]) -> Localisation:
+    """The same of what was read already."""
     patches = _patches(image, seen.grid).to(seen.places.dtype)
     similarity = cka(list(seen.places.unbind(1)), list(patches.unbind(1)))
     return Localisation(seen.layer, seen.grid, similarity)

@@ -20,7 +20,7 @@ from layerwise._paper import paper
 from layerwise.errors import LayerwiseError
 from layerwise.measures._bootstrap import Interval, bootstrap_mean
 from layerwise.measures._left_out import right_when_left_out
-from layerwise.measures._on_grid import on_grid
+from layerwise.measures._on_grid import OnGrid, on_grid
 from layerwise.models import Network
 from layerwise.search._labelled import require_labelled
 
@@ -85,13 +85,17 @@ def token_probe(
         ((2, 2), torch.Size([4]), True)
     """
     require_labelled(image, labels)
+    return probe_places(on_grid(network, image, layer, side=side), labels)
+
+
+def probe_places(seen: OnGrid, labels: Int[Tensor, " n"]) -> TokenProbe:
+    """The same of what was read already."""
     classes = len(labels.unique())
-    if len(image) < _LEAST or classes < 2:
+    if len(labels) < _LEAST or classes < 2:
         raise LayerwiseError(
-            f"{len(image)} pictures of {classes} classes; give at least {_LEAST}, of two classes "
+            f"{len(labels)} pictures of {classes} classes; give at least {_LEAST}, of two classes "
             "or more"
         )
-    seen = on_grid(network, image, layer, side=side)
     labels = labels.to(seen.places.device)
     places, prefix = (
         torch.stack([right_when_left_out(part, labels) for part in parts.unbind(1)], 1)

@@ -40,7 +40,9 @@ def comparison_page(found: Comparison) -> str:
     rows = {"layers": found.layers}
     plain = {
         name: getattr(found, name)
-        for name in ("networks", "matches", "same", "looking", "placed", "similarity", "told")
+        for name in (
+            *("networks", "matches", "same", "looking", "placed", "probed", "similarity", "told"),
+        )
     }
     values = {
         "data": compact(rows, plain),

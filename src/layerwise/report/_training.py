@@ -21,16 +21,16 @@ _PANELS: tuple[tuple[str, Callable[[Followed], float]], ...] = (
 _DASHES = ("", "7 4", "2 4", "9 3 2 3", "4 3", "12 4")
 _STYLE = """
 svg { font: 12px system-ui, sans-serif; --ink: #1d2129; --soft: #5b626e; --line: #e2dfd7;
-  background: #fbfaf7 }
+  --level: 45%; background: #fbfaf7 }
 text { fill: var(--soft) } .title { fill: var(--ink); font-weight: 600; font-size: 14px }
 .grid { stroke: var(--line) } .line { fill: none; stroke-width: 2 }
 @media (prefers-color-scheme: dark) {
-  svg { --ink: #eae8e3; --soft: #a4a9b4; --line: #2d3139; background: #131519 } }
+  svg { --ink: #eae8e3; --soft: #a4a9b4; --line: #2d3139; --level: 68%; background: #131519 } }
 """
 
 
 def draw_training(rows: Sequence[Followed], path: str | Path) -> Path:
-    """Draw what `Follow` read: a panel for each measure, a line for each layer, early ones lighter.
+    """Draw what `Follow` read: a panel for each measure, a line for each layer, from blue to red.
 
     Args:
         rows: as in `Follow.rows`.
@@ -84,21 +84,20 @@ def _panel(
     left = _LEFT + (place % 2) * (_WIDTH + _LEFT)
     top = _TOP + (place // 2) * (_HEIGHT + _GAP)
     values = [v for row in rows if math.isfinite(v := value(row))]
-    low, high = min(0.0, *values), max(values) or 1.0
+    low, high = 0.0 - _tidy(-min(0.0, *values)), _tidy(max(values)) or 1.0
     last = max(row.step for row in rows) or 1
 
     def at(row: Followed) -> str:
         across = left + _WIDTH * row.step / last
-        down = top + _HEIGHT * (1 - (value(row) - low) / (high - low or 1))
+        down = top + _HEIGHT * (1 - (value(row) - low) / (high - low))
         return f"{across:.1f} {down:.1f}"
 
     parts = [f'<text class="title" x="{left}" y="{top - 12}">{escape(title)}</text>']
-    for share in (0.0, 0.5, 1.0):
-        down = top + _HEIGHT * (1 - share)
-        number = low + share * (high - low)
+    for number in sorted({low, 0.0, high / 2, high}):
+        down = top + _HEIGHT * (1 - (number - low) / (high - low))
         parts.append(
-            f'<path class="grid" d="M{left} {down}h{_WIDTH}"/><text x="{left - 6}" y="{down + 4}" '
-            f'text-anchor="end">{number:.3g}</text>'
+            f'<path class="grid" d="M{left} {down:.1f}h{_WIDTH}"/><text x="{left - 6}" '
+            f'y="{down + 4:.1f}" text-anchor="end">{number:.3g}</text>'
         )
     parts.append(
         f'<text x="{left}" y="{top + _HEIGHT + 18}">step 0</text><text x="{left + _WIDTH}" '
@@ -111,13 +110,21 @@ def _panel(
     return parts
 
 
+def _tidy(value: float) -> float:
+    """The next number of one digit, upwards, whose half is short too; 0 for nothing above 0."""
+    if value <= 0:
+        return 0.0
+    unit = 10.0 ** math.floor(math.log10(value))
+    return unit * next(n for n in (1, 2, 3, 4, 5, 6, 8, 10, 20) if n * unit >= value * (1 - 1e-9))
+
+
 def _stroke(path: str, index: int, count: int, layer: str) -> str:
     """A line of its own shade and dash; its title says which layer it is."""
     share = index / max(1, count - 1)
-    colour = f"hsl({210 - 180 * share:.0f} 70% {58 - 14 * share:.0f}%)"
+    colour = f"hsl({215 + 150 * share:.0f} 65% var(--level))"  # not by green: too pale on paper
     dash = _DASHES[index % len(_DASHES)]
     return (
-        f'<path class="line" stroke="{colour}" stroke-dasharray="{dash}" d="{path}">'
+        f'<path class="line" style="stroke: {colour}" stroke-dasharray="{dash}" d="{path}">'
         f"<title>{escape(layer)}</title></path>"
     )
 

@@ -73,12 +73,25 @@ function startSame() {
       row,
     })).filter((p) => Number.isFinite(p.y)),
   });
-  const series = [line("CKA with itself", 0, "cka", true), line("R2 of the linear map", 1, "told"), line("weights moved, share of their length", 2, "changed")];
+  const series = [line("CKA with itself", 0, "cka", true), line("R2 of the linear map", 1, "told")];
   const range = bounds(series);
   panelOf(host, {
-    label: "Each layer against itself.", x: depthAxis("relative depth"), y: { low: Math.max(-0.5, range.low), high: Math.max(1.02, Math.min(2, range.high)), say: say.plain }, series, legend: series,
+    label: "Each layer against itself.", x: depthAxis("relative depth"), y: { low: Math.max(-0.5, range.low), high: 1.02, say: say.plain }, series, legend: series,
     onpick: (p) => choose({ network: first, layer: p.row.layer }),
   }, ["Each layer against itself", ["layer", "CKA", "low", "high", "R2", "weights moved"], () => atlas.same.map((r) => [r.layer, say.score(r.cka), say.score(r.low), say.score(r.high), r.told === null ? "undefined" : say.score(r.told), r.changed === null ? "" : `${say.plain(100 * r.changed)} %`])]);
+}
+
+// On a scale of its own: after training from scratch weights move by many times their length.
+function startMoved() {
+  const host = find("moved-chart");
+  if (!host) return;
+  const rows = atlas.same.filter((row) => row.changed !== null);
+  const series = [{
+    name: "weights moved", tone: 2, shape: 2, dash: 0,
+    points: rows.map((row) => ({ x: row.depth, y: 100 * row.changed, full: true, title: row.layer, lines: [`weights moved by ${say.plain(100 * row.changed)} % of their length`], row })),
+  }];
+  panelOf(host, { label: "How far the weights of each layer moved.", x: depthAxis("relative depth"), y: { low: 0, high: bounds(series).high, say: (v) => `${say.plain(v)} %` }, series },
+    ["Weights moved", ["layer", "share of their length"], () => rows.map((r) => [r.layer, `${say.plain(100 * r.changed)} %`])]);
 }
 
 function startTold() {
@@ -133,9 +146,30 @@ function startPlaced() {
     ["Places and patches", ["network", "layer", "found", "chance", "mean way"], () => atlas.placed.map((r) => [r.network, r.layer, say.percent(r.found), `${say.plain(100 * r.chance)} %`, say.percent(r.distance)])]);
 }
 
+function startProbed() {
+  const host = find("probed-charts");
+  if (!host) return;
+  for (const [network, list] of grouped(atlas.probed, (row) => row.network)) {
+    const index = networkNames.indexOf(network);
+    const line = (name, value, shape, more) => ({
+      name, tone: index, shape, dash: shape, band: true, ...more,
+      points: list.map((row) => ({
+        x: row.depth, y: row[value], low: row[`${value}_low`], high: row[`${value}_high`], full: shape === 0, title: row.layer,
+        lines: [`mean of all places ${say.score(row.pooled)} (${say.score(row.pooled_low)} to ${say.score(row.pooled_high)})`, `a single place ${say.score(row.single)} (${say.score(row.single_low)} to ${say.score(row.single_high)})`, `the mean tells more by ${say.score(row.gain)} (${say.score(row.gain_low)} to ${say.score(row.gain_high)})`, row.prefix === null ? "no token beside the places" : `best token beside the places ${say.score(row.prefix)}`],
+        row,
+      })),
+    });
+    const series = [line("mean of all places", "pooled", 0), line("a single place, on average", "single", 1, { thin: true })];
+    const panel = html("div", { class: "panel" }, html("h3", {}, network), html("p", { class: "hint" }, `Accuracy of ${list[0].target}.`));
+    host.append(panel);
+    panelOf(panel, { label: `Accuracy of single places and their mean in ${network}.`, x: depthAxis("relative depth"), y: { low: 0, high: 1.02, say: say.plain }, series, legend: series },
+      [`Single places in ${network}`, ["layer", "single", "mean of all", "gain", "low", "high", "beside"], () => list.map((r) => [r.layer, say.score(r.single), say.score(r.pooled), say.score(r.gain), say.score(r.gain_low), say.score(r.gain_high), r.prefix === null ? "" : say.score(r.prefix)])]);
+  }
+}
+
 chosen.network = first;
 chosen.layer = nearestLayer(first, 1);
-for (const begin of [() => startTheme(redrawTheme), startPartners, startOrder, startSame, startSimilarity, startTold, startLooking, startPlaced]) {
+for (const begin of [() => startTheme(redrawTheme), startPartners, startOrder, startSame, startMoved, startSimilarity, startTold, startLooking, startPlaced, startProbed]) {
   try {
     begin();
   } catch (error) {

@@ -11,13 +11,15 @@ are asked with several efforts: the table shows the first that finds 95 %, or th
 recall within a tenth of the time of numpy's brute force. Packages that are not installed are left
 out by name (`pip install usearch faiss-cpu hnswlib`), and so is what takes more than `--memory`.
 `--layers` also makes indexes of `photos` and of `../shared/data/cifar10_small.zip` and says what
-the chosen layers gain, on samples that did not choose them.
+the chosen layers gain, on samples that did not choose them. Rows that are not measured again stay
+in the table (`--engines` picks some); each keeps the load of its own run in the file of results.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -35,6 +37,7 @@ _WIDTH, _ASKED, _COUNT = 384, 100, 10
 _EFFORTS = (10, 20, 40, 80, 160, 320)
 _LINKS, _BUILDING = 16, 128
 _PART = 65_536
+_RESULTS = Path(__file__).parent / "results" / "search.json"
 
 Ask = Callable[[np.ndarray], np.ndarray]
 Engine = Callable[[int], Ask]
@@ -328,6 +331,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
     parser.add_argument("--one", nargs=2, metavar=("ENGINE", "VECTORS"))
     parser.add_argument("--memory", type=float, default=6.0, help="GiB that an engine may take")
     parser.add_argument("--folder", type=Path, help="where vectors are kept for another run")
@@ -340,29 +344,34 @@ def main() -> None:
     facts = machine("usearch", "faiss-cpu", "hnswlib", "pylance")
     folder = given.folder or Path(tempfile.mkdtemp())
     folder.mkdir(parents=True, exist_ok=True)
-    rows: list[Row] = []
-    measured: dict[str, Any] = {}
-    left_out: dict[str, Any] = {}
+    earlier = json.loads(_RESULTS.read_text()) if _RESULTS.exists() else {"rows": [], "details": {}}
+    rows = {(row["engine"], row["vectors"]): row for row in earlier["rows"]}
+    details = {"left out": {}, "measured": {}, "layers": [], **earlier["details"]}
     for size in given.sizes:
         for kind in given.kinds:
             path = prepare(kind, size, folder)
-            budget = 0.0
-            for name in ENGINES:
+            for name in given.engines:
                 words = [sys.executable, __file__, "--one", name, str(path)]
                 words += ["--memory", str(given.memory)]
+                load = os.getloadavg()[0]
                 done = subprocess.run(words, capture_output=True, text=True, check=False)
                 title = f"{name}, {size:,} {kind}"
                 if done.returncode:
-                    left_out[title] = (done.stderr.strip().splitlines() or [done.returncode])[-1]
+                    said = done.stderr.strip().splitlines() or [str(done.returncode)]
+                    details["left out"][title] = said[-1]
                     continue
-                numbers = measured[title] = json.loads(done.stdout.splitlines()[-1])
-                budget = budget or numbers["tried"][0]["ms"] / 10
-                rows.append(row_of(name, kind, size, numbers, budget))
-                Console(width=200).print(rows[-1])
-    layers = chosen_layers(given.limit) if given.layers else []
-    details = {"left out": left_out, "measured": measured, "layers": layers}
-    table = keep("search", facts, rows, details)
-    Console(width=200).print(table, layers, left_out)
+                numbers = json.loads(done.stdout.splitlines()[-1])
+                details["measured"][title] = {**numbers, "load": load}
+                brute = rows.get((next(iter(ENGINES)), f"{size:,} {kind}"))
+                budget = float(brute["ms a query"] if brute else numbers["tried"][0]["ms"]) / 10
+                row = row_of(name, kind, size, numbers, budget)
+                rows[row["engine"], row["vectors"]] = row
+                keep("search", facts, list(rows.values()), details)
+                Console(width=200).print(row)
+    if given.layers:
+        details["layers"] = chosen_layers(given.limit)
+    table = keep("search", facts, list(rows.values()), details)
+    Console(width=200).print(table, details["layers"], details["left out"])
 
 
 if __name__ == "__main__":

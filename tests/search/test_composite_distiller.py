@@ -101,7 +101,7 @@ def test_the_composites_teacher_helps(scenes: Tensor, claim) -> None:
     runs = []
     for seed in range(3):
         generator = Generator().manual_seed(seed)
-        learned, asked, items = (torch.arange(count) % 4 for count in (64, 32, 48))
+        learned, asked, items = (torch.arange(count) % 4 for count in (48, 24, 32))
         image = _pictures(scenes[::2], learned, 0.9, generator)
         partner = _pictures(scenes[::2], learned, 0.5, generator)
         queries = _pictures(scenes[1::2], asked, 0.9, generator)
@@ -114,11 +114,15 @@ def test_the_composites_teacher_helps(scenes: Tensor, claim) -> None:
                 partner,
                 learned,
                 layer="blocks.2.1",
+                negatives=2,
                 distil=distil,
                 generator=Generator().manual_seed(seed),
             )
             scores = distiller(network, queries, gallery)
             run[name] = average_precision(scores, asked[:, None] == items).mean().item()
+        run["chance"] = (
+            average_precision(torch.rand(scores.shape), asked[:, None] == items).mean().item()
+        )
         start = time.process_time()
         taught = distiller.by_composites(network, queries[:4], gallery)
         composites = time.process_time() - start
@@ -140,7 +144,7 @@ def test_the_composites_teacher_helps(scenes: Tensor, claim) -> None:
         says="Pieces of photographs in warm or cold light from the left or right, to be found for "
         "unseen backgrounds in the same light, 3 draws: a student that is also told the teacher's "
         "channels of the composite has a higher mAP than by labels alone",
-        measured={name: means[name] for name in ("distilled", "labels alone", "teacher")},
+        measured={name: means[name] for name in ("distilled", "labels alone", "teacher", "chance")},
         holds=means["distilled"] > means["labels alone"],
     )
     claim(
@@ -150,4 +154,4 @@ def test_the_composites_teacher_helps(scenes: Tensor, claim) -> None:
         measured={name: means[name] for name in means if "seconds" in name},
         holds=means["seconds by composites"] > 5 * means["seconds apart"],
     )
-    assert means["distilled"] > 0.4  # one of four kinds fits
+    assert means["distilled"] > means["chance"] + 0.05

@@ -95,13 +95,13 @@ def _fields(count: int, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
         torch.stack([-right, -down, -torch.ones_like(down)], 1), dim=1
     )
     coarse = torch.randn(count, 1, _SIDE // 4, _SIDE // 4, generator=generator)
-    paint = 1 + 0.05 * nn.functional.interpolate(coarse, _SIDE, mode="bilinear")
+    paint = 1 + 0.03 * nn.functional.interpolate(coarse, _SIDE, mode="bilinear")
     first = 6.28 * torch.rand(count, generator=generator)
     lit = []
     for angle in (first, first + 1.6 + 3.1 * torch.rand(count, generator=generator)):
         light = torch.stack([angle.cos(), angle.sin(), -torch.ones(count)], 1) / 2**0.5
         shade = torch.einsum("nc,nchw->nhw", light, normals).clamp(min=0)[:, None]
-        noise = 0.01 * torch.randn(shade.shape, generator=generator)
+        noise = 0.02 * torch.randn(shade.shape, generator=generator)
         lit.append(((0.15 + 0.85 * shade) * paint + noise).expand(-1, 3, -1, -1))
     return lit[0], lit[1], normals
 
@@ -124,10 +124,16 @@ def test_normals_help_to_match_in_other_light(claim) -> None:
         generator = Generator().manual_seed(seed)
         image, partner, normals = _fields(32, generator)
         lift = LiftedDescriptor.fit(
-            image, partner, normals=normals, widths=_SMALL, steps=80, generator=generator
+            image,
+            partner,
+            normals=normals,
+            widths=_SMALL,
+            steps=60,
+            strength=0.2,
+            generator=generator,
         )
         image, partner, normals = _fields(24, generator)
-        maps = random_homographies(24, strength=0.1, generator=generator)
+        maps = random_homographies(24, strength=0.2, generator=generator)
         one, other = lift(image), lift(seen_through(partner, maps))
         truth = carry(maps, centres(one.raw, (2, 2)) - 1)
         flat = [lift.lift(x.raw, torch.zeros_like(x.normals)) for x in (one, other)]
@@ -140,7 +146,7 @@ def test_normals_help_to_match_in_other_light(claim) -> None:
             }
         )
     means = {name: sum(run[name] for run in runs) / 3 for name in runs[0]}
-    said = "height fields under two lights, 32 to learn from, 24 others, 80 steps, 3 starts: "
+    said = "height fields under two lights, 32 to learn from, 24 others, 60 steps, 3 starts: "
     claim(
         paper="P245",
         says=f"{said}more of the mutual matches of lifted descriptors lie within 8 pixels than of "

@@ -99,7 +99,7 @@ class LiftedDescriptor(nn.Module):
         dim: int = 64,
         steps: int = 20,
         batch: int = 4,
-        rate: float = 1e-3,
+        rate: float = 3e-3,
         strength: float = 0.1,
         generator: Generator | None = None,
     ) -> LiftedDescriptor:
@@ -125,9 +125,10 @@ class LiftedDescriptor(nn.Module):
         _require(image, partner, normals, widths)
         drawn = generator or Generator().manual_seed(0)
         lift = cls(widths, dim=dim)
-        start(lift, drawn)  # in one precision, so that another one changes nothing else
-        lift = lift.to(image).train()
-        image, partner = _whole_cells(image), _whole_cells(partner)
+        start(lift, drawn)
+        lift = lift.to(image.device).train()
+        # In single precision, whatever is given: so short a training follows every rounding.
+        given, image, partner = image, _whole_cells(image.float()), _whole_cells(partner.float())
         truth = torch.zeros_like(image) if normals is None else _whole_cells(normals.to(image))
         corners = _corners(image)
         optimiser = torch.optim.Adam(lift.parameters(), lr=rate)
@@ -150,7 +151,7 @@ class LiftedDescriptor(nn.Module):
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
-        return lift.requires_grad_(False).eval()
+        return lift.requires_grad_(False).eval().to(given)
 
     def forward(self, image: Float[Tensor, "n 3 H W"]) -> Lifted:
         """Describe pictures; sides that are no multiples of 32 are brought to the next one.

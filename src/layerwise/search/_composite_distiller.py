@@ -111,7 +111,7 @@ class CompositeDistiller(nn.Module):
             layer: what describes the pictures.
             dim: channels that are distilled.
             negatives: foregrounds of other kinds that each background is pasted with.
-            steps: of Adam for each of both.
+            steps: of Adam for each of both; some hundreds for use.
             batch: pairs in a step.
             rate: of Adam.
             distil: weight of the difference to the teacher's channels; 0 trains by labels alone.

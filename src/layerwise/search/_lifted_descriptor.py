@@ -8,8 +8,9 @@ thing, of which the second is seen through random homographies: a dual softmax o
 cells, of raw and of lifted descriptors, has to be high for the true ones.
 
 The paper takes normals from the depth that another network guesses, and keypoints from another
-detector. Here normals are given, by a renderer or by any such network; without them the third
-head learns from matching alone. Keypoints are each cell's strongest corner (Harris) of the picture.
+detector; its code trains the lifted descriptors only. Here normals are given, by a renderer or by
+any such network; without them the third head learns from matching alone. Keypoints are each cell's
+strongest corner (Harris) of the picture, and raw descriptors are trained as well, to be compared.
 """
 
 from __future__ import annotations
@@ -92,9 +93,9 @@ class LiftedDescriptor(nn.Module):
     def fit(
         cls,
         image: Float[Tensor, "n 3 H W"],
-        partner: Float[Tensor, "n 3 H W"],
+        partner: Float[Tensor, "m 3 _ _"],
         *,
-        normals: Float[Tensor, "n 3 H W"] | None = None,
+        normals: Float[Tensor, "p 3 _ _"] | None = None,
         widths: tuple[int, int, int, int, int] = (24, 24, 64, 64, 128),
         dim: int = 64,
         steps: int = 20,
@@ -168,7 +169,7 @@ class LiftedDescriptor(nn.Module):
     def match(
         self,
         image: Float[Tensor, "n 3 H W"],
-        partner: Float[Tensor, "n 3 _ _"],
+        partner: Float[Tensor, "m 3 _ _"],
         *,
         least: float = 0.0,
     ) -> list[PictureMatches]:

@@ -121,6 +121,7 @@ def test_the_page_shows_what_is_there_and_says_what_is_gone(
     ("words", "message"),
     [
         (("a red bird",), "is neither a file nor an item of the index, and"),
+        (("a red bird",), "a text finds pictures only with a network that was trained on both"),
         (("red/1.png", "--k", "25"), "holds 24 items; ask for 1 to 24 of them, not 25"),
         (("FILE", "--region", "1,2"), "give left,top,right,bottom"),
         (("FILE", "--region", "0.5,0,0.2,1"), "give left, top, right and bottom"),
@@ -217,6 +218,11 @@ def test_match_draws_what_two_pictures_share(
     assert told["layer"] == "0"
     assert all(pair["place"] == pair["other"] for pair in told["pairs"])
     assert told["pairs"][0]["score"] == pytest.approx(1.0, abs=1e-3)
+    words_of_two = ("match", file, pictures / "blue" / "2.png", *words[3:])
+    scores = [
+        pair["score"] for pair in json.loads(_invoke(*words_of_two, "--json").stdout)["pairs"]
+    ]
+    assert scores == sorted(scores, reverse=True)
     assert page.read_text().count("data:image/jpeg") == 1
     shown = _invoke(*words, "--k", 2).stdout
     assert "are each other's nearest, by 0 of tiny" in shown

@@ -80,7 +80,7 @@ def test_hits_say_what_is_known(index: Index) -> None:
         assert (hits["k2"].name, hits["k2"].source) == ("k2.jpg", "birds")
         assert hits["k0"].score == pytest.approx(1.0, abs=1e-5)
     assert index.targets == ("class", "size")
-    assert index.keys_of("birds") == set(keys)
+    assert index.keys(source="birds") == set(keys)
     assert index.add(keys[:1], ["again.jpg"], vectors[:1]) == 0
     assert index.tell(keys[:1], ["renamed.jpg"], targets={"class": ["owl"]}, source="other") == 1
     hit = index.search(vectors[:1], count=1)[0][0]

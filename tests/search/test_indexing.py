@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -132,6 +133,17 @@ def test_another_network_or_other_layers_are_refused(network: Network, tmp_path:
     (tmp_path / "full" / "letter.txt").write_text("hello")
     with pytest.raises(LayerwiseError, match="not empty and holds no index"):
         index_samples(network, _samples(20), tmp_path / "full")
+
+
+def test_what_was_interrupted_before_its_first_item_goes_on(
+    network: Network, tmp_path: Path
+) -> None:
+    out = tmp_path / "index"
+    index_samples(network, _samples(20), out, layers="0")
+    shutil.rmtree(out / "items.lance")
+    with pytest.raises(LayerwiseError, match="there is no index at"):
+        Index.open(out)
+    assert index_samples(network, _samples(20), out).added == 20
 
 
 def test_a_damaged_or_newer_card_is_one_line(network: Network, tmp_path: Path) -> None:

@@ -14,13 +14,14 @@ from torch import Tensor, nn
 import layerwise
 from layerwise.errors import LayerwiseError
 from layerwise.search import LoFTR, match_pictures
+from layerwise.search._fine_windows import expectation, windows
 from layerwise.search._homography import carry, random_homographies, seen_through
 from layerwise.search._linear_transformer import (
     LinearTransformer,
     linear_attention,
     sine_positions,
 )
-from layerwise.search._loftr import _windows, confidence, expectation
+from layerwise.search._loftr import confidence
 
 
 def test_linear_attention_is_attention_with_its_kernel() -> None:
@@ -87,9 +88,9 @@ def test_views_show_what_the_map_says() -> None:
 def test_windows_lie_around_their_places() -> None:
     line = torch.arange(16) * 2 + 1.0  # middles of cells two pixels wide
     maps = torch.stack(torch.meshgrid(line, line, indexing="xy"))
-    windows = _windows(maps, (32, 32), torch.tensor([[16.0, 12.0]]))
-    torch.testing.assert_close(windows.mean(1), torch.tensor([[16.0, 12.0]]))
-    torch.testing.assert_close(windows[0, 0], torch.tensor([12.0, 8.0]))
+    cut = windows(maps, (32, 32), torch.tensor([[16.0, 12.0]]))
+    torch.testing.assert_close(cut.mean(1), torch.tensor([[16.0, 12.0]]))
+    torch.testing.assert_close(cut[0, 0], torch.tensor([12.0, 8.0]))
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from layerwise.search._asking import ask, cut, scales
 from layerwise.search._average_precision import average_precision
+from layerwise.search._back_project import back_project, geodesics
 from layerwise.search._base_transformer import BaseTransformer
 from layerwise.search._behind import Behind
 from layerwise.search._card import Card
 from layerwise.search._choose import Choice, Trial, choose
+from layerwise.search._composite_distiller import CompositeDistiller
 from layerwise.search._contrastive import ContrastiveSelectedEmbedding
 from layerwise.search._correspond import Matches, correspond
 from layerwise.search._defects import synthetic_defects
@@ -26,7 +28,9 @@ from layerwise.search._groups import Groups, copies, groups, parting
 from layerwise.search._index import Index
 from layerwise.search._indexing import Described, Indexed, describe, index_samples
 from layerwise.search._judging import Judged, find_anomalies, is_judge
+from layerwise.search._keypoints import Keypoints
 from layerwise.search._label_embedding import LabelEmbedding
+from layerwise.search._lifted_descriptor import Lifted, LiftedDescriptor
 from layerwise.search._local import LocalFeatures, LocalIndex, Ranking, Verified
 from layerwise.search._loftr import LoFTR
 from layerwise.search._logistic import Logistic
@@ -48,6 +52,7 @@ from layerwise.search._self_supervised import OwnPatches, Uniform
 from layerwise.search._sorting import Sorted, cluster, dedupe
 from layerwise.search._standard_scores import standard_scores
 from layerwise.search._super_global import scale_gem, super_global
+from layerwise.search._track_objects import Tracked, track_objects
 from layerwise.search._usearch import Usearch
 from layerwise.search._value_attention import (
     ValueAttentionAnomaly,
@@ -63,6 +68,7 @@ __all__ = [
     "Behind",
     "Card",
     "Choice",
+    "CompositeDistiller",
     "ContrastiveSelectedEmbedding",
     "Delf",
     "Described",
@@ -81,7 +87,10 @@ __all__ = [
     "Index",
     "Indexed",
     "Judged",
+    "Keypoints",
     "LabelEmbedding",
+    "Lifted",
+    "LiftedDescriptor",
     "LoFTR",
     "LocalFeatures",
     "LocalIndex",
@@ -102,6 +111,7 @@ __all__ = [
     "Ranking",
     "Sorted",
     "SuperGlobalSearch",
+    "Tracked",
     "Trial",
     "Uniform",
     "Usearch",
@@ -110,6 +120,7 @@ __all__ = [
     "ZoomStudy",
     "ask",
     "average_precision",
+    "back_project",
     "choose",
     "cluster",
     "copies",
@@ -122,6 +133,7 @@ __all__ = [
     "expand",
     "find_anomalies",
     "fragments",
+    "geodesics",
     "groups",
     "index_samples",
     "is_judge",
@@ -141,6 +153,7 @@ __all__ = [
     "standard_scores",
     "super_global",
     "synthetic_defects",
+    "track_objects",
     "value_attention",
     "value_tokens",
     "zoom",

@@ -119,3 +119,26 @@ def centres(feature_map: Float[Tensor, "n c h w"], size: tuple[int, int]) -> Flo
     down = (torch.arange(height).to(feature_map) + 0.5) * size[0] / height
     right = (torch.arange(width).to(feature_map) + 0.5) * size[1] / width
     return torch.stack(torch.meshgrid(right, down, indexing="xy"), 2).flatten(0, 1)
+
+
+def last_of_stride(network: Network, stride: int) -> str:
+    """The last layer with maps whose cells are at most so many pixels wide.
+
+    Raises:
+        LayerwiseError: there is none, or the network does not take pictures.
+    """
+    example = network.example
+    if not isinstance(example, Tensor):
+        raise LayerwiseError(f"{network.name} does not take pictures; give one that does")
+
+    def narrow(layer: Layer) -> bool:
+        grid = None if layer.layout is None else layer.layout.grid
+        return grid is not None and grid[1] > 1 and example.shape[-1] <= stride * grid[1]
+
+    found = [layer.name for layer in network.layers if narrow(layer)]
+    if not found:
+        raise LayerwiseError(
+            f"{network.name} has no layer whose cells are {stride} pixels wide or less; name the "
+            "layers with coarse= and fine="
+        )
+    return found[-1]

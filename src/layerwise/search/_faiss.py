@@ -1,9 +1,8 @@
 """The graph index of `faiss` behind the call of `Neighbours`: nearly exact, sooner for many rows.
 
-A hierarchical navigable small world (Malkov and Yashunin 2016) proposes candidates; they are
-measured again like those of the exact search, so that distances agree and only a neighbour that the
-graph has missed can differ. The graph is built by as many threads as torch uses; with one, the same
-rows make the same graph.
+A hierarchical navigable small world (Malkov and Yashunin 2016) proposes candidates, which are
+measured again (see `_graph.py`). The graph is built by as many threads as torch uses; with one, the
+same rows make the same graph.
 """
 
 from __future__ import annotations
@@ -15,14 +14,11 @@ from typing import Any, final
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from layerwise.errors import LayerwiseError
-from layerwise.features._finite import require_finite
-from layerwise.search._measured import measured
+from layerwise.search._graph import as_numpy, nearest, stored
 from layerwise.search._neighbours import Found
-
-_SPARE = 8
 
 
 @final
@@ -65,26 +61,19 @@ class Faiss:
         Raises:
             LayerwiseError: there are no rows, some are not finite, or `faiss` is not installed.
         """
-        if len(features) == 0:
-            raise LayerwiseError("there are no rows to search; give at least one")
-        require_finite(features)
-        rows = nn.functional.normalize(features, dim=1) if cosine else features
+        rows = stored(features, cosine=cosine)
         library = _library()
         native = library.IndexHNSWFlat(rows.shape[1], links)
         native.hnsw.efConstruction = native.hnsw.efSearch = effort
-        native.add(rows.detach().cpu().float().numpy())
-        return cls(rows.clone(), library.serialize_index(native).tobytes(), cosine)
+        native.add(as_numpy(rows))
+        return cls(rows, library.serialize_index(native).tobytes(), cosine)
 
     def __call__(self, features: Float[Tensor, "m d"], *, count: int = 20) -> Found:
         """Find near rows of each query. Arguments and errors as those of `Neighbours`."""
-        n = len(self.gallery)
-        if not 1 <= count <= n:
-            raise LayerwiseError(f"count={count} of {n} stored rows; give 1 to {n}")
-        require_finite(features, "queries")
-        unit = nn.functional.normalize(features, dim=1) if self.cosine else features
-        asked = min(count + _SPARE, n)
-        _, rows = self._native.search(unit.detach().cpu().float().numpy(), asked)
-        return Found(*measured(unit, self.gallery, torch.from_numpy(rows).to(unit.device), count))
+        return nearest(self.gallery, features, self._propose, cosine=self.cosine, count=count)
+
+    def _propose(self, queries: Any, count: int) -> Tensor:
+        return torch.from_numpy(self._native.search(queries, count)[1])
 
     @cached_property
     def _native(self) -> Any:

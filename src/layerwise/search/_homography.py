@@ -50,3 +50,10 @@ def seen_through(
     grid = torch.stack(torch.meshgrid(right, down, indexing="xy"), 2).flatten(0, 1)
     places = carry(maps.to(image), grid).unflatten(1, (height, width))
     return nn.functional.grid_sample(image, places, padding_mode="reflection", align_corners=False)
+
+
+def relit(image: Float[Tensor, "n c h w"], generator: Generator) -> Tensor:
+    """Other contrast, light and colour."""
+    gain = 0.6 + 0.8 * torch.rand(len(image), image.shape[1], 1, 1, generator=generator)
+    light = 0.3 * (2 * torch.rand(len(image), 1, 1, 1, generator=generator) - 1)
+    return image * gain.to(image) + light.to(image) * image.std()

@@ -23,7 +23,7 @@ from layerwise.features import Column, Recipe, Store
 from layerwise.features._finite import require_finite
 from layerwise.features._lance import Values
 from layerwise.search._approximate import Approximate, build
-from layerwise.search._memory import SOURCE, Fit, Hit, Memory, near_on_disk, plain
+from layerwise.search._memory import SOURCE, Fit, Held, Hit, near_on_disk, plain
 from layerwise.search._neighbours import Neighbours
 from layerwise.search._rerank import rerank
 
@@ -62,7 +62,7 @@ class Index:
         self.path = path
         self.store = store
         self.exact_below = exact_below
-        self._memory: Memory | None = None
+        self._held = Held(store)
 
     @classmethod
     def open(
@@ -98,7 +98,7 @@ class Index:
         return cls(folder, Store.open(folder / ITEMS, recipe), exact_below=exact_below)
 
     def __len__(self) -> int:
-        self._follow()
+        self._held.follow()
         return len(self.store)
 
     def __repr__(self) -> str:
@@ -119,10 +119,15 @@ class Index:
         """What Lance's vector index was built with; None while the search is exact."""
         return Approximate.read(self.path / "approximate.json")
 
-    def keys(self) -> frozenset[str]:
-        """Keys of all items."""
-        self._follow()
-        return frozenset(self.store.keys())
+    def keys(self, *, source: str | None = None) -> frozenset[str]:
+        """Keys of all items, or of those that come from a source."""
+        self._held.follow()
+        if source is None:
+            return frozenset(self.store.keys())
+        if SOURCE not in self.store.targets:
+            return frozenset()
+        pairs = zip(self.store.keys(), self.store.values(SOURCE), strict=True)
+        return frozenset(key for key, origin in pairs if origin == source)
 
     def vectors(self, keys: Sequence[str]) -> Float[Tensor, "n d"]:
         """Vectors of items, in the order wanted.
@@ -130,12 +135,12 @@ class Index:
         Raises:
             LayerwiseError: a key is not there.
         """
-        self._follow()
+        self._held.follow()
         return self.store.load(self.store.columns[0], keys)
 
     def keys_named(self, name: str) -> tuple[str, ...]:
         """Keys of the items that people call by a name."""
-        self._follow()
+        self._held.follow()
         pairs = zip(self.store.keys(), self.store.values("name"), strict=True)
         return tuple(key for key, called in pairs if called == name)
 
@@ -150,14 +155,6 @@ class Index:
         named = {name: plain(self.store.values(name, [key]))[0] for name in self.store.targets}
         source = str(named.pop(SOURCE, None) or "")
         return Hit(key, str(plain(self.store.values("name", [key]))[0]), source, 1.0, named)
-
-    def keys_of(self, source: str) -> frozenset[str]:
-        """Keys of the items that come from a source."""
-        self._follow()
-        if SOURCE not in self.store.targets:
-            return frozenset()
-        pairs = zip(self.store.keys(), self.store.values(SOURCE), strict=True)
-        return frozenset(key for key, origin in pairs if origin == source)
 
     def tell(
         self,
@@ -175,7 +172,7 @@ class Index:
         told = {**(targets or {}), SOURCE: [source] * len(keys)}
         with self.store.writing():
             changed = self.store.describe(keys, names, told)
-        self._memory = None
+        self._held.forget()
         return changed
 
     def add(
@@ -203,7 +200,7 @@ class Index:
             LayerwiseError: vectors of another width or that are not finite, keys that come twice,
                 somebody else is writing, or the disk is full.
         """
-        self._require_width(features)
+        _require_width(self, features)
         require_finite(features, "vectors")
         if len({len(keys), len(names), len(features)}) > 1 or len(set(keys)) < len(keys):
             raise LayerwiseError(
@@ -224,7 +221,7 @@ class Index:
                     {self.store.columns[0]: unit[rows]},
                     {name: _some(values, rows) for name, values in told.items()},
                 )
-        self._memory = None
+        self._held.forget()
         return len(new)
 
     def remove(self, keys: Iterable[str]) -> int:
@@ -238,7 +235,7 @@ class Index:
         """
         with self.store.writing():
             removed = self.store.remove(list(keys))
-        self._memory = None
+        self._held.forget()
         return removed
 
     def finish(self, *, recall: float = 0.95) -> Approximate | None:
@@ -278,7 +275,7 @@ class Index:
             LayerwiseError: the index is empty or holds fewer items than `count`, the queries have
                 another width or are not finite, or the index is damaged.
         """
-        self._require_width(queries)
+        _require_width(self, queries)
         require_finite(queries, "queries")
         unit = nn.functional.normalize(queries.detach().cpu().float(), dim=1)
         items = len(self)
@@ -292,7 +289,7 @@ class Index:
         wide = min(max(count, first), items)
         built = self.approximate
         found = (
-            self._in_memory(unit, wide, fit)
+            self._held.near(self.targets, unit, wide, fit)
             if items < self.exact_below
             else near_on_disk(
                 self.store, self.targets, unit, wide, probes=built.probes if built else 20
@@ -302,33 +299,14 @@ class Index:
             found = [_reranked(query, *each) for query, each in zip(unit, found, strict=True)]
         return tuple(tuple(hits[:count]) for hits, _ in found)
 
-    def _in_memory(self, unit: Tensor, count: int, fit: Fit) -> list[tuple[list[Hit], Tensor]]:
-        if self._memory is None or self._memory.fit != fit:
-            self._memory = Memory.of(self.store, self.targets, fit)
-        memory = self._memory
-        found = memory.near(unit, count=count)
-        scores = 1 - found.distances.square() / 2
-        return [
-            (
-                [memory.hit(row, score) for row, score in zip(rows, best, strict=True)],
-                memory.vectors[rows],
-            )
-            for rows, best in zip(found.rows.tolist(), scores.tolist(), strict=True)
-        ]
 
-    def _require_width(self, vectors: Tensor) -> None:
-        if vectors.ndim != 2 or vectors.shape[1] != self.width:
-            raise LayerwiseError(
-                f"vectors of shape {list(vectors.shape)} do not fit the index {str(self.path)!r}, "
-                f"whose vectors have {self.width} numbers; read them with the network, layers and "
-                "poolings of the index"
-            )
-
-    def _follow(self) -> bool:
-        """Go on to the newest commit; whether there was one."""
-        newer = self.store.refresh()
-        self._memory = None if newer else self._memory
-        return newer
+def _require_width(index: Index, vectors: Tensor) -> None:
+    if vectors.ndim != 2 or vectors.shape[1] != index.width:
+        raise LayerwiseError(
+            f"vectors of shape {list(vectors.shape)} do not fit the index {str(index.path)!r}, "
+            f"whose vectors have {index.width} numbers; read them with the network, layers and "
+            "poolings of the index"
+        )
 
 
 def _reranked(query: Tensor, hits: list[Hit], vectors: Tensor) -> tuple[list[Hit], Tensor]:

@@ -126,7 +126,7 @@ def index_samples(
     there = index.keys()
     removed = 0
     if sync:
-        gone = index.keys_of(origin(samples)) - set(samples.keys)
+        gone = index.keys(source=origin(samples)) - set(samples.keys)
         removed = index.remove(gone)
     new = [row for row, key in enumerate(samples.keys) if key not in there]
     set_aside = _add(network, samples.take(new), card, index, progress)

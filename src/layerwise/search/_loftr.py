@@ -21,14 +21,13 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from layerwise._paper import paper
-from layerwise.errors import LayerwiseError
-from layerwise.models import Layer, Network
-from layerwise.search._dense import centres, rows, several
-from layerwise.search._homography import carry, random_homographies, seen_through
+from layerwise.models import Network
+from layerwise.search._dense import centres, last_of_stride, rows, several
+from layerwise.search._fine_windows import WINDOW, expectation, windows
+from layerwise.search._homography import carry, random_homographies, relit, seen_through
 from layerwise.search._linear_transformer import LinearTransformer, sine_positions
 from layerwise.search._picture_matches import PictureMatches, require_pairs
 
-_WINDOW = 5
 _TAU = 0.1
 
 
@@ -113,8 +112,8 @@ class LoFTR(nn.Module):
             LayerwiseError: no pictures, or they are not finite; no layer with places.
         """
         network.take_example(image[:1])
-        coarse = coarse or _last_of_stride(network, 8)
-        fine = fine or _last_of_stride(network, 2)
+        coarse = coarse or last_of_stride(network, 8)
+        fine = fine or last_of_stride(network, 2)
         generator = generator or Generator().manual_seed(0)
         maps_of = several(network, image, [coarse, fine])
         widths = maps_of[0].shape[1], maps_of[1].shape[1]
@@ -126,7 +125,7 @@ class LoFTR(nn.Module):
         for _ in range(steps):
             drawn = torch.randint(len(image), (batch,), generator=generator)
             maps = random_homographies(batch, strength=strength, generator=generator)
-            views = _relit(seen_through(image[drawn], maps.to(image)), generator)
+            views = relit(seen_through(image[drawn], maps.to(image)), generator)
             read = several(network, views, [coarse, fine])
             size = (image.shape[2], image.shape[3])
             with torch.enable_grad():
@@ -183,7 +182,7 @@ class LoFTR(nn.Module):
                 cell = here.new_tensor(
                     [sizes[1][1] / fine[1].shape[3], sizes[1][0] / fine[1].shape[2]]
                 )
-                moved = moved + shift * (_WINDOW // 2) * cell
+                moved = moved + shift * (WINDOW // 2) * cell
             found.append(PictureMatches(there[i], moved, scores))
         return found
 
@@ -206,11 +205,11 @@ class LoFTR(nn.Module):
         context: tuple[Tensor, Tensor],
     ) -> tuple[Float[Tensor, "m 2"], Float[Tensor, " m"]]:
         """Expected place in the other's window, from -1 to 1, and its variance."""
-        windows = [
-            self.enter_fine(_windows(maps, size, where)) + self.context(around).unsqueeze(1)
+        entered = [
+            self.enter_fine(windows(maps, size, where)) + self.context(around).unsqueeze(1)
             for maps, size, where, around in zip(fine, sizes, places, context, strict=True)
         ]
-        return expectation(*self.fine_transformer(windows[0], windows[1]))
+        return expectation(*self.fine_transformer(entered[0], entered[1]))
 
     def _loss(
         self,
@@ -245,7 +244,7 @@ class LoFTR(nn.Module):
             shift, variance = self._shift(
                 [x[k] for x in fine], [size, size], (places[p], here[q]), (a[k, p], b[k, q])
             )
-            wanted = (truth[k, p] - here[q]) / (step * (_WINDOW // 2))
+            wanted = (truth[k, p] - here[q]) / (step * (WINDOW // 2))
             weight = 1 / variance.detach().clamp(min=1e-2)
             reach = (wanted.abs() <= 1).all(1)
             error = (weight * (shift - wanted).square().sum(1))[reach]
@@ -273,60 +272,9 @@ def confidence(
     return scores.softmax(1) * scores.softmax(2)
 
 
-def expectation(
-    one: Float[Tensor, "m a d"], other: Float[Tensor, "m a d"]
-) -> tuple[Float[Tensor, "m 2"], Float[Tensor, " m"]]:
-    """Mean place of the window's middle in the other's window, from -1 to 1, and its variance."""
-    middle = one[:, one.shape[1] // 2]
-    heat = ((other @ middle.unsqueeze(2)).squeeze(2) / one.shape[2] ** 0.5).softmax(1)
-    line = torch.linspace(-1, 1, _WINDOW).to(one)
-    grid = torch.stack(torch.meshgrid(line, line, indexing="xy"), 2).flatten(0, 1)
-    mean = heat @ grid
-    return mean, (heat @ grid.square() - mean.square()).clamp(min=0).sum(1)
-
-
-def _windows(
-    maps: Float[Tensor, "c h w"], size: tuple[int, int], places: Float[Tensor, "m 2"]
-) -> Float[Tensor, "m a c"]:
-    """Windows of fine cells around places in pixels, read between cells where need be."""
-    reach = torch.arange(_WINDOW).to(places) - _WINDOW // 2
-    steps = torch.stack(torch.meshgrid(reach, reach, indexing="xy"), 2).flatten(0, 1)
-    cells = places.new_tensor([maps.shape[2], maps.shape[1]])
-    middle = places / places.new_tensor([size[1], size[0]]) * 2 - 1
-    grid = middle.unsqueeze(1) + steps * 2 / cells
-    read = nn.functional.grid_sample(maps[None], grid[None], align_corners=False)
-    return read[0].permute(1, 2, 0)
-
-
 def _inside(maps: Float[Tensor, "n c h w"], border: int) -> Tensor:
     height, width = maps.shape[2:]
     down, right = torch.arange(height), torch.arange(width)
     rows_in = (down >= border) & (down < height - border)
     columns_in = (right >= border) & (right < width - border)
     return (rows_in[:, None] & columns_in).flatten()
-
-
-def _relit(image: Float[Tensor, "n c h w"], generator: Generator) -> Tensor:
-    """Other contrast, light and colour."""
-    gain = 0.6 + 0.8 * torch.rand(len(image), image.shape[1], 1, 1, generator=generator)
-    light = 0.3 * (2 * torch.rand(len(image), 1, 1, 1, generator=generator) - 1)
-    return image * gain.to(image) + light.to(image) * image.std()
-
-
-def _last_of_stride(network: Network, stride: int) -> str:
-    """The last layer with maps whose cells are at most so many pixels wide."""
-    example = network.example
-    if not isinstance(example, Tensor):
-        raise LayerwiseError(f"{network.name} does not take pictures; give one that does")
-
-    def narrow(layer: Layer) -> bool:
-        grid = None if layer.layout is None else layer.layout.grid
-        return grid is not None and grid[1] > 1 and example.shape[-1] <= stride * grid[1]
-
-    found = [layer.name for layer in network.layers if narrow(layer)]
-    if not found:
-        raise LayerwiseError(
-            f"{network.name} has no layer whose cells are {stride} pixels wide or less; name the "
-            "layers with coarse= and fine="
-        )
-    return found[-1]

@@ -9,7 +9,7 @@ from layerwise.data import Samples, Unreadable
 from layerwise.errors import LayerwiseError
 from layerwise.models import ImagePreparation, Network
 from layerwise.search._dense import one_layer
-from layerwise.search._picture_matches import match_pictures
+from layerwise.search._picture_matches import PictureMatches, match_pictures
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -34,6 +34,39 @@ class Matched:
     pairs: tuple[tuple[Place, Place, float], ...]
     count: int
     layer: str
+
+    @classmethod
+    def of(
+        cls,
+        pictures: tuple[Image.Image, Image.Image],
+        found: PictureMatches,
+        *,
+        count: int,
+        layer: str,
+    ) -> Matched:
+        """Put matches that anything found in order, the surest first, so that they can be drawn.
+
+        Args:
+            pictures: in whose pixels the places lie.
+            found: their matches, as of `match_pictures`, `LoFTR` or `LiftedDescriptor`.
+            count: places that were looked at.
+            layer: what described them, in words.
+
+        Example:
+            >>> import torch
+            >>> from PIL import Image
+            >>> places = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+            >>> found = PictureMatches(places, places, torch.tensor([0.25, 0.75]))
+            >>> blank = Image.new("RGB", (8, 8))
+            >>> Matched.of((blank, blank), found, count=4, layer="0").pairs[0]
+            ((3.0, 4.0), (3.0, 4.0), 0.75)
+        """
+        order = found.scores.argsort(descending=True, stable=True)
+        rows = (each[order].tolist() for each in (found.places, found.others, found.scores))
+        pairs = zip(*rows, strict=True)
+        return cls(
+            pictures, tuple(((x, y), (u, v), s) for (x, y), (u, v), s in pairs), count, layer
+        )
 
 
 def match_samples(network: Network, one: Samples, other: Samples, *, layer: str = "60%") -> Matched:
@@ -66,14 +99,8 @@ def match_samples(network: Network, one: Samples, other: Samples, *, layer: str 
     count = 1
     for axis in chosen.sure.grid or ():
         count *= axis
-    pairs = zip(found.places.tolist(), found.others.tolist(), found.scores.tolist(), strict=True)
-    seen = tuple(_seen(network, picture) for picture in pictures)
-    return Matched(
-        (seen[0], seen[1]),
-        tuple(((x, y), (u, v), score) for (x, y), (u, v), score in pairs),
-        count,
-        chosen.name,
-    )
+    one_seen, other_seen = (_seen(network, picture) for picture in pictures)
+    return Matched.of((one_seen, other_seen), found, count=count, layer=chosen.name)
 
 
 def _seen(network: Network, picture: Image.Image) -> Image.Image:

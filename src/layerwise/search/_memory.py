@@ -82,6 +82,52 @@ class Memory:
         return Hit(self.keys[row], self.names[row], self.sources[row], score, told)
 
 
+@final
+class Held:
+    """What is held in memory of a store that others may write to.
+
+    Args:
+        store: the vectors.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._memory: Memory | None = None
+
+    def follow(self) -> None:
+        """Go on to the newest commit, and forget older ones."""
+        if self.store.refresh():
+            self.forget()
+
+    def forget(self) -> None:
+        """Read all of it again when it is asked for."""
+        self._memory = None
+
+    def near(
+        self, targets: Sequence[str], unit: Float[Tensor, "m d"], count: int, fit: Fit
+    ) -> list[tuple[list[Hit], Tensor]]:
+        """The items near to each query, with their vectors, by a search in memory.
+
+        Args:
+            targets: what is known of the items, by name.
+            unit: the queries, of length 1.
+            count: how many for each.
+            fit: makes the search.
+        """
+        if self._memory is None or self._memory.fit != fit:
+            self._memory = Memory.of(self.store, targets, fit)
+        memory = self._memory
+        found = memory.near(unit, count=count)
+        scores = 1 - found.distances.square() / 2
+        return [
+            (
+                [memory.hit(row, score) for row, score in zip(rows, best, strict=True)],
+                memory.vectors[rows],
+            )
+            for rows, best in zip(found.rows.tolist(), scores.tolist(), strict=True)
+        ]
+
+
 def near_on_disk(
     store: Store,
     targets: Sequence[str],

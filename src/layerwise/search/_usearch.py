@@ -1,8 +1,8 @@
 """The graph index of `usearch` behind the call of `Neighbours`: nearly exact, sooner for many rows.
 
-A hierarchical navigable small world (Malkov and Yashunin 2016) proposes candidates; they are
-measured again like those of the exact search, so that distances agree and only a neighbour that the
-graph has missed can differ. The graph is built by one thread: the same rows make the same graph.
+A hierarchical navigable small world (Malkov and Yashunin 2016) proposes candidates, which are
+measured again (see `_graph.py`). The graph is built by one thread: the same rows make the same
+graph.
 """
 
 from __future__ import annotations
@@ -13,14 +13,11 @@ from typing import Any, final
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from layerwise.errors import LayerwiseError
-from layerwise.features._finite import require_finite
-from layerwise.search._measured import measured
+from layerwise.search._graph import as_numpy, nearest, stored
 from layerwise.search._neighbours import Found
-
-_SPARE = 8
 
 
 @final
@@ -63,10 +60,7 @@ class Usearch:
         Raises:
             LayerwiseError: there are no rows, some are not finite, or `usearch` is not installed.
         """
-        if len(features) == 0:
-            raise LayerwiseError("there are no rows to search; give at least one")
-        require_finite(features)
-        rows = nn.functional.normalize(features, dim=1) if cosine else features
+        rows = stored(features, cosine=cosine)
         native = _library().Index(
             ndim=rows.shape[1],
             metric="l2sq",
@@ -75,22 +69,19 @@ class Usearch:
             expansion_add=effort,
             expansion_search=effort,
         )
-        native.add(torch.arange(len(rows)).numpy(), rows.detach().cpu().float().numpy(), threads=1)
-        return cls(rows.clone(), bytes(native.save()), cosine)
+        native.add(torch.arange(len(rows)).numpy(), as_numpy(rows), threads=1)
+        return cls(rows, bytes(native.save()), cosine)
 
     def __call__(self, features: Float[Tensor, "m d"], *, count: int = 20) -> Found:
         """Find near rows of each query. Arguments and errors as those of `Neighbours`."""
-        n = len(self.gallery)
-        if not 1 <= count <= n:
-            raise LayerwiseError(f"count={count} of {n} stored rows; give 1 to {n}")
-        require_finite(features, "queries")
-        unit = nn.functional.normalize(features, dim=1) if self.cosine else features
-        asked = min(count + _SPARE, n)
-        rows = torch.full((len(unit), asked), -1)
-        for row, query in enumerate(unit.detach().cpu().float().numpy()):
-            keys = torch.from_numpy(self._native.search(query, asked, threads=1).keys.astype(int))
+        return nearest(self.gallery, features, self._propose, cosine=self.cosine, count=count)
+
+    def _propose(self, queries: Any, count: int) -> Tensor:
+        rows = torch.full((len(queries), count), -1)
+        for row, query in enumerate(queries):
+            keys = torch.from_numpy(self._native.search(query, count, threads=1).keys.astype(int))
             rows[row, : len(keys)] = keys
-        return Found(*measured(unit, self.gallery, rows.to(unit.device), count))
+        return rows
 
     @cached_property
     def _native(self) -> Any:

@@ -64,7 +64,17 @@ class Page(HTMLParser):
 
 
 SECTIONS = {
-    *("answer", "depth", "geometry", "similarity", "samples", "sees", "neighbours", "layers"),
+    *(
+        "answer",
+        "depth",
+        "geometry",
+        "similarity",
+        "samples",
+        "sees",
+        "inside",
+        "neighbours",
+        "layers",
+    ),
     "made",
 }
 Written = tuple[str, Atlas, Path]
@@ -295,4 +305,4 @@ def test_the_page_draws_itself_in_a_browser(tmp_path: Path, written: Written) ->
         points = sum("dot" in each for each in classes)
         assert points > 8 * len(rows)
         assert sum("seen" in each for each in classes) == 6 * 17
-        assert len(drawn.all("canvas")) == 2
+        assert len(drawn.all("canvas")) == 2 + 4 * 6

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import final
 
 from layerwise.atlas._candidate import Candidate
+from layerwise.atlas._inside_rows import Inside, Looked
 from layerwise.atlas._language_rows import Language
 
 
@@ -254,3 +255,6 @@ class Atlas:
     set_aside: tuple[tuple[str, str], ...]
     language: tuple[Language, ...] = ()
     candidates: tuple[Candidate, ...] = ()
+    looked: tuple[Looked, ...] = ()
+    inside: tuple[Inside, ...] = ()
+    exemplars: tuple[Shown, ...] = ()

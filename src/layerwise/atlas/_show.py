@@ -18,8 +18,6 @@ from torch import Tensor
 
 from layerwise.atlas._atlas import LayerMap, LayerPicture, Neighbours, Shown
 from layerwise.data import Samples, Target, Unreadable
-from layerwise.models import Network
-from layerwise.taps import read
 
 _THUMBNAIL = 72
 _EXCERPT = 280
@@ -95,51 +93,39 @@ def neighbours(
 
 
 def pictures(
-    network: Network, samples: Samples, rows: Sequence[int], layers: Sequence[str]
+    network: str, maps: Mapping[str, Float[Tensor, "n _ h w"]], samples: Sequence[int]
 ) -> tuple[LayerPicture, ...]:
     """Colour what each layer gives for a few images by its first three principal components.
 
     The components are those of all places of all these images together, so that one colour means
-    one thing along a row. `LayerPicture.sample` counts within `rows`.
+    one thing along a row.
+
+    Args:
+        network: its name.
+        maps: what its layers gave.
+        samples: the first images that were read, by the place that `LayerPicture.sample` gives.
     """
     from PIL import Image
 
-    inputs = network.batch([network.prepare(samples.load(row)) for row in rows])
     drawn = []
-    for layer, value in read(network, inputs, layers).items():
-        grid = _on_grid(value, network, layer)
-        if grid is None:
+    for layer, value in maps.items():
+        grid = _coarse(value[: len(samples)])
+        if grid.shape[3] < 2:
             continue
         n, _, h, w = grid.shape
         colours = _components(grid.permute(0, 2, 3, 1).flatten(0, 2), 3)
         low, high = colours.quantile(0.01, 0), colours.quantile(0.99, 0)
         shades = ((colours - low) / (high - low).clamp_min(1e-12)).clamp(0, 1).mul(255)
-        for sample, image in enumerate(shades.view(n, h, w, 3).byte().numpy()):
+        for sample, image in zip(samples, shades.view(n, h, w, 3).byte().numpy(), strict=True):
             drawn.append(
-                LayerPicture(network.name, layer, sample, _data_uri(Image.fromarray(image), "PNG"))
+                LayerPicture(network, layer, sample, data_uri(Image.fromarray(image), "PNG"))
             )
     return tuple(drawn)
 
 
-def _on_grid(value: Tensor, network: Network, layer: str) -> Tensor | None:
-    layout = network.layers[layer].sure
-    if layout.form == "map":
-        grid = value
-    elif layout.form == "tokens" and layout.grid is not None:
-        places = value[:, layout.prefix :].transpose(1, 2)
-        if places.shape[2] != layout.grid[0] * layout.grid[1]:
-            return None
-        grid = places.unflatten(2, layout.grid)
-    else:
-        return None
-    if grid.shape[-1] < 2:
-        return None
-    factor = -(-max(grid.shape[-2:]) // _FINEST_GRID)
-    return (
-        torch.nn.functional.avg_pool2d(grid.float().cpu(), factor)
-        if factor > 1
-        else grid.float().cpu()
-    )
+def _coarse(maps: Float[Tensor, "n c h w"]) -> Tensor:
+    factor = -(-max(maps.shape[2:]) // _FINEST_GRID)
+    return torch.nn.functional.avg_pool2d(maps, factor) if factor > 1 else maps
 
 
 def _components(values: Float[Tensor, "n d"], count: int) -> Float[Tensor, "n k"]:
@@ -168,7 +154,7 @@ def _thumbnail(samples: Samples, row: int) -> str:
         return ""
     image = image.convert("RGB")
     image.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    return _data_uri(image, "JPEG")
+    return data_uri(image, "JPEG")
 
 
 def _excerpt(samples: Samples, row: int) -> str:
@@ -179,7 +165,8 @@ def _excerpt(samples: Samples, row: int) -> str:
     return text if len(text) <= _EXCERPT else text[:_EXCERPT] + " …"
 
 
-def _data_uri(image: Any, form: str) -> str:
+def data_uri(image: Any, form: str) -> str:
+    """A picture of PIL as a page can hold it."""
     buffer = io.BytesIO()
     image.save(buffer, form, **({"quality": 80} if form == "JPEG" else {"optimize": True}))
     kind = form.lower()

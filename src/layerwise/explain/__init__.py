@@ -20,6 +20,7 @@ from layerwise.explain._feature_reconstructor import FeatureReconstructor
 from layerwise.explain._feature_visualiser import Family, feature_visualiser
 from layerwise.explain._flow_graph import Edge, flow_graph, neuron_shares
 from layerwise.explain._global_local import Regions, global_local_similarity
+from layerwise.explain._global_local_classifier import GlobalLocalClassifier
 from layerwise.explain._grad_cam import grad_cam
 from layerwise.explain._gradient_x_activation import gradient_x_activation
 from layerwise.explain._gradient_x_input import gradient_x_input
@@ -78,6 +79,7 @@ __all__ = [
     "Family",
     "FeatureInverter",
     "FeatureReconstructor",
+    "GlobalLocalClassifier",
     "Gradients",
     "Guess",
     "InformationFlow",

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from _results import Row, keep, machine
+from PIL import ImageOps
 from rich.console import Console
 
 SETTINGS = ("default", "kept")
@@ -31,16 +32,24 @@ MEASURES = ("costs", "comparing layers", "joining", "judging", "choosing")
 
 
 def pictures(folder: Path, count: int) -> None:
-    """Write the built-in photographs as JPEG files of 500 x 500 pixels, a folder for each photo."""
+    """Write built-in photographs as JPEG files of 500 x 500 pixels, a folder for each photo.
+
+    There are 864 crops; beyond them they come mirrored, upside down, and both.
+    """
     import layerwise
 
     samples = layerwise.data.open("photos", targets=["photo"])
     target = samples.targets["photo"]
     known = [row for row in range(len(samples)) if target.values[row] >= 0]
-    for row in known[:: max(1, len(known) // count)][:count]:
+    turned = [(row, turn) for turn in range(4) for row in known]
+    step = max(1, len(known) // count)
+    for row, turn in turned[::step][:count]:
         place = folder / target.classes[target.values[row]]
         place.mkdir(parents=True, exist_ok=True)
-        samples.load(row).resize((500, 500)).save(place / f"{row:05d}.jpg", quality=90)
+        picture = samples.load(row).resize((500, 500))
+        picture = ImageOps.mirror(picture) if turn % 2 else picture
+        picture = ImageOps.flip(picture) if turn > 1 else picture
+        picture.save(place / f"{row:05d}-{turn}.jpg", quality=90)
 
 
 def measure(setting: str, name: str, folder: str, rounds: int, batch: int) -> dict[str, Any]:

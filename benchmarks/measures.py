@@ -1,11 +1,11 @@
-"""Measures beside independent packages: same numbers, CPU seconds, peak memory.
+"""Measures beside independent packages, and of a large layer: CPU seconds, peak memory.
 
-    OMP_NUM_THREADS=1 python benchmarks/measures.py [--rounds 3] [--samples 2000]
+    OMP_NUM_THREADS=1 python benchmarks/measures.py [--rounds 3] [--samples 2000] [--large 100000]
 
 Every contender runs in processes of its own, in turn. Peak memory is what a call needs beyond the
-features; the difference is to our number, relative to it. On a busy machine trust the CPU seconds
-of one thread. Rivals are measured where they are installed (`pip install scikit-dimension dadapy
-rsatoolbox`); scikit-learn is always there.
+features; the difference is to our number, relative to it; `to ours` compares CPU seconds of the
+same round. On a busy machine trust the CPU seconds of one thread. Rivals are measured where they
+are installed (`pip install scikit-dimension dadapy rsatoolbox`); scikit-learn is always there.
 """
 
 from __future__ import annotations
@@ -28,20 +28,36 @@ from rich.console import Console
 from torch import Tensor
 
 from layerwise.features import Ridge
-from layerwise.measures import cka, effective_rank, intrinsic_dimension, participation_ratio
+from layerwise.measures import (
+    CKA,
+    Covariance,
+    cka,
+    debiased_participation_ratio,
+    effective_rank,
+    intrinsic_dimension,
+    map_r2,
+    neural_collapse,
+    participation_ratio,
+    representation_bias,
+    spectral_learning_order,
+    spectrum,
+    stability_plasticity,
+)
 from layerwise.search import Logistic
 
-WIDTH, CLASSES = 384, 10
+WIDTH, LARGE, CLASSES = 384, 768, 10
 PENALTIES = (1.0, 10.0, 100.0)
 
 
-def features(samples: int) -> tuple[Tensor, Tensor]:
+def features(samples: int, width: int) -> tuple[Tensor, Tensor]:
     """A layer of 12 intrinsic dimensions, folded and noisy, and classes that lie in it."""
     generator = torch.Generator().manual_seed(0)
     source = torch.randn(samples, 12, generator=generator)
-    folded = torch.tanh(source @ torch.randn(12, WIDTH, generator=generator))
+    layer = torch.tanh_(source @ torch.randn(12, width, generator=generator))
     labels = (source @ torch.randn(12, CLASSES, generator=generator)).argmax(1)
-    return folded + 0.1 * torch.randn(samples, WIDTH, generator=generator), labels
+    for rows in layer.split(1000):
+        rows.add_(torch.randn(rows.shape, generator=generator), alpha=0.1)
+    return layer, labels
 
 
 def _onehot(labels: Tensor) -> Tensor:
@@ -139,6 +155,62 @@ def spectrum_numpy(x: Tensor, _: Tensor) -> float:
     return float(rank + np.square(np.square(values).sum()) / np.power(values, 4).sum())
 
 
+def large_covariance(x: Tensor, _: Tensor) -> float:
+    """Spectrum, in batches of 1,000."""
+    covariance = Covariance()
+    for batch in x.split(1000):
+        covariance.update(batch)
+    return effective_rank(spectrum(covariance)).item()
+
+
+def large_cka(x: Tensor, _: Tensor) -> float:
+    """CKA of the two halves of the channels, in batches of 1,000."""
+    similarity = CKA()
+    for batch in x.split(1000):
+        similarity.update(batch.chunk(2, dim=1))
+    return similarity.result()[0, 1].item()
+
+
+def large_spectrum(x: Tensor, _: Tensor) -> float:
+    """Spectrum."""
+    return effective_rank(spectrum(x)).item()
+
+
+def large_participation(x: Tensor, _: Tensor) -> float:
+    """Debiased participation ratio."""
+    return debiased_participation_ratio(x).item()
+
+
+def large_similarity(x: Tensor, _: Tensor) -> float:
+    """CKA of the two halves of the channels."""
+    return cka(*x.chunk(2, dim=1)).item()
+
+
+def large_map(x: Tensor, _: Tensor) -> float:
+    """Linear map (R2) of one half of the channels to the other."""
+    return map_r2(*x.chunk(2, dim=1)).item()
+
+
+def large_collapse(x: Tensor, labels: Tensor) -> float:
+    """Neural collapse."""
+    return neural_collapse(x, labels).nc1.item()
+
+
+def large_bias(x: Tensor, labels: Tensor) -> float:
+    """Representation bias."""
+    return representation_bias(x, labels).explained.value.item()
+
+
+def large_stability(x: Tensor, labels: Tensor) -> float:
+    """Stability and plasticity of two snapshots, each a half of the channels."""
+    return stability_plasticity(x.chunk(2, dim=1), labels).slope.value.item()
+
+
+def large_order(x: Tensor, labels: Tensor) -> float:
+    """Spectral learning order of two snapshots, each a half of the channels."""
+    return spectral_learning_order(x.chunk(2, dim=1), labels).lead.value[0].item()
+
+
 JOBS: tuple[tuple[Callable[[Tensor, Tensor], float], ...], ...] = (
     (dimension_ours, dimension_skdim, dimension_dadapy),
     (ridge_ours, ridge_sklearn),
@@ -147,10 +219,23 @@ JOBS: tuple[tuple[Callable[[Tensor, Tensor], float], ...], ...] = (
     (spectrum_ours, spectrum_numpy),
 )
 
+LARGE_JOBS: tuple[Callable[[Tensor, Tensor], float], ...] = (
+    large_covariance,
+    large_cka,
+    large_spectrum,
+    large_participation,
+    large_similarity,
+    large_map,
+    large_collapse,
+    large_bias,
+    large_stability,
+    large_order,
+)
 
-def measure(job: Callable[[Tensor, Tensor], float], samples: int) -> dict[str, float]:
+
+def measure(job: Callable[[Tensor, Tensor], float], samples: int, width: int) -> dict[str, float]:
     """Run in a child process."""
-    x, labels = features(samples)
+    x, labels = features(samples, width)
     with contextlib.redirect_stdout(sys.stderr):
         job(x[:1000], labels[:1000])  # imports, compilation
         before = resident("VmRSS", afresh=True)
@@ -158,62 +243,89 @@ def measure(job: Callable[[Tensor, Tensor], float], samples: int) -> dict[str, f
         value = job(x, labels)
         work, clock = time.process_time() - work, time.perf_counter() - clock
         peak = resident("VmHWM") - before
-    return {"value": value, "seconds": clock, "cpu": work, "megabytes": peak}
+    layer = x.numel() * x.element_size() / 2**20
+    return {"value": value, "seconds": clock, "cpu": work, "megabytes": peak, "layer": layer}
 
 
 def main() -> None:
-    """Run every contender in turn and keep the table."""
+    """Run every contender in turn and keep the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--samples", type=int, default=2000)
-    parser.add_argument("--child")
+    parser.add_argument("--large", type=int, default=100_000)
+    parser.add_argument("--child", nargs=3)
     options = parser.parse_args()
     if options.child:
-        sys.stdout.write(json.dumps(measure(globals()[options.child], options.samples)))
+        name, *size = options.child
+        sys.stdout.write(json.dumps(measure(globals()[name], *map(int, size))))
         return
     console, facts = Console(), machine("scikit-learn", "scikit-dimension", "dadapy", "rsatoolbox")
     found: dict[str, list[dict[str, float]]] = {}
     for _ in range(options.rounds):
         for job in (each for jobs in JOBS for each in jobs):
-            # -P: this folder must not hide a package.
-            command = [sys.executable, "-P", __file__, "--child", job.__name__]
-            command += ["--samples", str(options.samples)]
-            folder = os.path.dirname(__file__)
-            path = os.pathsep.join([folder, *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
-            done = subprocess.run(
-                command,
-                capture_output=True,
-                text=True,
-                check=False,
-                env={**os.environ, "PYTHONPATH": path},
-            )
-            if done.returncode:
-                reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-                console.print(f"{job.__name__} was left out: {reason}")
-                continue
-            found.setdefault(job.__name__, []).append(json.loads(done.stdout))
+            run = _apart(job, options.samples, WIDTH, console)
+            if run:
+                found.setdefault(job.__name__, []).append(run)
     rows = [row for jobs in JOBS for row in _rows(jobs, found)]
     console.print(keep("measures", facts, rows, {"runs": found}), markup=False)
+    facts = machine()
+    runs = {job: run for job in LARGE_JOBS if (run := _apart(job, options.large, LARGE, console))}
+    rows = [
+        {
+            "measure": (job.__doc__ or "").rstrip("."),
+            "CPU seconds": run["cpu"],
+            "peak MB": run["megabytes"],
+            "to the layer": run["megabytes"] / run["layer"],
+        }
+        for job, run in runs.items()
+    ]
+    details = {job.__name__: run for job, run in runs.items()}
+    console.print(keep("measures_large", facts, rows, {"runs": details}), markup=False)
+
+
+def _apart(
+    job: Callable[..., Any], samples: int, width: int, console: Console
+) -> dict[str, float] | None:
+    """What a process of its own measured; nothing, and a word about it, where that failed."""
+    # -P: this folder must not hide a package.
+    command = [sys.executable, "-P", __file__, "--child", job.__name__, str(samples), str(width)]
+    folder = os.path.dirname(__file__)
+    path = os.pathsep.join([folder, *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        console.print(f"{job.__name__} was left out: {reason}")
+        return None
+    run: dict[str, float] = json.loads(done.stdout)
+    return run
 
 
 def _rows(
     jobs: tuple[Callable[..., Any], ...], found: dict[str, list[dict[str, float]]]
 ) -> list[Row]:
-    def median(job: Callable[..., Any], field: str) -> float:
-        return statistics.median(run[field] for run in found[job.__name__])
+    def all_of(job: Callable[..., Any], field: str) -> list[float]:
+        return [run[field] for run in found[job.__name__]]
 
-    ours = median(jobs[0], "value")
-    return [
-        {
-            "measure": (job.__doc__ or "").rstrip("."),
-            "difference": f"{abs(median(job, 'value') - ours) / abs(ours):.0e}",
-            "CPU seconds": median(job, "cpu"),
-            "to ours": median(job, "cpu") / median(jobs[0], "cpu"),
-            "peak MB": median(job, "megabytes"),
-        }
-        for job in jobs
-        if job.__name__ in found
-    ]
+    ours = all_of(jobs[0], "cpu")
+    value = statistics.median(all_of(jobs[0], "value"))
+    rows: list[Row] = []
+    for job in jobs:
+        if job.__name__ not in found:
+            continue
+        work = all_of(job, "cpu")
+        off = abs(statistics.median(all_of(job, "value")) - value) / abs(value)
+        ratios = [other / own for other, own in zip(work, ours, strict=True)]
+        rows.append(
+            {
+                "measure": (job.__doc__ or "").rstrip("."),
+                "difference": f"{off:.0e}",
+                "CPU seconds": statistics.median(work),
+                "to ours": statistics.median(ratios),
+                "peak MB": statistics.median(all_of(job, "megabytes")),
+            }
+        )
+    return rows
 
 
 if __name__ == "__main__":

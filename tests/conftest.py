@@ -39,7 +39,7 @@ torch.set_num_threads(int(os.environ.get("LAYERWISE_THREADS", "0")) or min(4, _S
 os.environ.setdefault("PIP_RETRIES", "1")
 
 # Rooms whose menus are doors and types, not methods that one could call like another.
-_WITHOUT_METHODS = {"atlas", "data", "models", "report", "taps"}
+_WITHOUT_METHODS = {"atlas", "data", "models", "report", "serve", "taps"}
 
 _claims = pytest.StashKey[list[dict[str, Any]]]()
 

@@ -67,6 +67,7 @@ _ROOMS = frozenset(
         "models",
         "report",
         "search",
+        "serve",
         "taps",
     }
 )

@@ -97,6 +97,22 @@ def test_a_combination_must_be_clearly_better_than_one_layer():
     assert best(standing({**rates, "late": (0.97, 0.97)})) == "late"
 
 
+def test_nothing_dearer_than_the_budget_is_chosen():
+    found = standing({"early": (0.5, 0.5), "middle": (0.8, 0.8), "late": (0.95, 0.95)})
+    options = {"milliseconds": COSTS, "last": {"net": "late"}}
+
+    def within(affordable):
+        generator = torch.Generator().manual_seed(0)
+        return choose(found, generator=generator, affordable=affordable, **options)
+
+    free, cheap = within(None), within({("net", "early"), ("net", "middle")})
+    assert free.best.layer == "late"
+    assert cheap.best.layer == cheap.cheapest.layer == "middle"
+    assert {layer for _, layer, _, _ in cheap.indistinguishable} == {"middle"}
+    assert cheap.last.layer == "late"
+    assert cheap.gain_high < 0
+
+
 def test_test_refutes_a_cheap_layer_that_validation_could_not_tell():
     choice = chosen(standing({"early": (0.9, 0.6), "middle": (0.9, 0.9), "late": (0.5, 0.5)}))
     assert choice.cheapest == choice.best

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -11,11 +12,12 @@ import onnxruntime
 import pytest
 import torch
 from PIL import Image
+from tokenizers import Tokenizer
 from torch import nn
 
 import layerwise
 from layerwise import data
-from layerwise.atlas import export_onnx, export_program, fit_reader
+from layerwise.atlas import compare_export, export_onnx, export_program, fit_reader
 from layerwise.errors import LayerwiseError
 from networks import tiny_bert
 
@@ -78,7 +80,7 @@ def samples() -> data.Samples:
     )
 
 
-@pytest.mark.parametrize("readout", ["linear", "nearest-mean"])
+@pytest.mark.parametrize("readout", ["linear", "nearest-mean", "knn"])
 def test_onnx_alone_gives_the_same_for_200_pictures(samples, tmp_path, readout):
     reader = fit_reader(network(), samples, "bright", layers="2, 4", readout=readout)
     export_onnx(reader, tmp_path / "reader.onnx")
@@ -107,7 +109,22 @@ def test_texts_of_every_length_and_number(tmp_path):
             wanted = reader(inputs)
         assert np.abs(answers - wanted[0].numpy()).max() < 1e-4
         assert np.abs(strangeness - wanted[1].numpy()).max() < 1e-4
-    assert (tmp_path / "tokenizer.json").exists()
+    require_same_by_the_steps_alone(session, texts, tmp_path, reader.predict(samples).values)
+
+
+def require_same_by_the_steps_alone(session, texts, folder, wanted) -> None:
+    """Prepare texts as the file beside the graph says, with nothing but its tokenizer."""
+    _, cut, pad, _ = json.loads((folder / "reader.json").read_text())["before"]
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.enable_truncation(int(re.search(r"\d+", cut)[0]))
+    tokenizer.enable_padding(pad_id=int(re.search(r"\d+", pad)[0]))
+    encoded = tokenizer.encode_batch(texts)
+    given = {
+        "input_ids": [e.ids for e in encoded],
+        "attention_mask": [e.attention_mask for e in encoded],
+    }
+    answers = session.run(["answers"], {n: np.array(v, np.int64) for n, v in given.items()})[0]
+    assert np.abs(answers - wanted.numpy()).max() < 1e-4
 
 
 def test_a_program_of_torch_keeps_batch_and_size_open(samples, tmp_path):
@@ -120,8 +137,74 @@ def test_a_program_of_torch_keeps_batch_and_size_open(samples, tmp_path):
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
-def test_what_onnx_has_no_words_for_is_said_in_one_line(samples, tmp_path):
-    reader = fit_reader(network(), samples, "bright", layers="4", readout="knn")
-    with pytest.raises(LayerwiseError, match="ONNX has no words for the readout 'knn'") as caught:
+class Bessel(nn.Module):
+    """A layer that no operation of ONNX stands for."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return torch.special.bessel_j0(features)
+
+
+def test_what_onnx_has_no_words_for_is_said_in_one_line(tmp_path):
+    rows = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+    samples = data.open([(row, {"side": "left" if row[0] < 0 else "right"}) for row in rows])
+    module = nn.Sequential(nn.Linear(4, 8), Bessel()).eval()
+    opened = layerwise.open(module, example=torch.zeros(1, 4), name="curved")
+    reader = fit_reader(opened, samples, "side", layers="1")
+    with pytest.raises(
+        LayerwiseError, match=r"a part of the reader on curved \(.*bessel"
+    ) as caught:
         export_onnx(reader, tmp_path / "reader.onnx")
     assert "\n" not in str(caught.value)
+    export_program(reader, tmp_path / "reader.pt2")
+    found = compare_export(reader, tmp_path / "reader.pt2", samples)
+    assert found.samples == 60
+    assert found.difference < 1e-6
+
+
+@pytest.mark.parametrize("quantity", [False, True])
+def test_neighbours_vote_alike_where_two_are_equally_near(tmp_path, quantity):
+    """The layer sees every row twice, with other answers: the order of the rows decides."""
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(75, 2, generator=generator).repeat(2, 1)
+    noise = torch.randint(0, 3, (150,), generator=generator).tolist()
+    named = [{"answer": float(n) if quantity else "abc"[n]} for n in noise]
+    numbered = torch.cat([rows, 1e-4 * torch.arange(150.0)[:, None]], 1)
+    samples = data.open(list(zip(numbered, named, strict=True)))
+    module = nn.Sequential(nn.Linear(3, 2)).eval()
+    with torch.no_grad():
+        module[0].weight.copy_(torch.tensor([[1.0, 0, 0], [0, 1, 0]]))
+    opened = layerwise.open(module, example=torch.zeros(1, 3), name="places")
+    reader = fit_reader(opened, samples, "answer", layers="0", readout="knn")
+    export_onnx(reader, tmp_path / "reader.onnx")
+    assert compare_export(reader, tmp_path / "reader.onnx", samples).difference < 1e-6
+
+
+def test_a_file_that_answers_otherwise_is_refused(samples, tmp_path):
+    one, other = (fit_reader(network(), samples, "bright", layers=layer) for layer in ("2", "4"))
+    export_onnx(one, tmp_path / "one.onnx")
+    found = compare_export(one, tmp_path / "one.onnx", samples.take(range(20)))
+    assert found.samples == 20
+    assert found.difference < 1e-4
+    assert found.megabytes[1] == pytest.approx((tmp_path / "one.onnx").stat().st_size / 1e6)
+    assert [len(each) for each in found.milliseconds] == [2, 2]
+    with pytest.raises(LayerwiseError, match="answers otherwise than the reader"):
+        compare_export(other, tmp_path / "one.onnx", samples)
+
+
+STARTERS = {
+    "efficientnet-lite0": ("photos", "blur", "blocks.2.1"),
+    "minilm-l6": ("stdlib", "kind", "encoder.layer.1"),
+}
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STARTERS)
+def test_starters_answer_alike_in_onnxruntime(name, tmp_path):
+    source, target, layer = STARTERS[name]
+    samples = data.open(source, limit=40, targets=[target])
+    reader = fit_reader(layerwise.open(name), samples, target, layers=layer)
+    export_onnx(reader, tmp_path / "reader.onnx")
+    found = compare_export(reader, tmp_path / "reader.onnx", samples, repeats=1)
+    assert found.samples == 40
+    assert found.difference < 1e-4

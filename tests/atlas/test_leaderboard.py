@@ -9,7 +9,8 @@ from torch import nn
 import layerwise
 from layerwise import data
 from layerwise.atlas._choose import stand
-from layerwise.atlas._leaderboard import Budget, Price, leaderboard, prices, rank
+from layerwise.atlas._leaderboard import leaderboard, prices, rank
+from layerwise.atlas._price import Budget, Price
 from layerwise.errors import LayerwiseError
 from layerwise.measures import probe
 

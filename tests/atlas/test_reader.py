@@ -6,19 +6,20 @@ import copy
 import json
 
 import pytest
+import sklearn.linear_model
 import torch
 from torch import Tensor, nn
 
 import layerwise
 from layerwise import atlas, data
-from layerwise.atlas import fit_reader, load_reader, save_reader
+from layerwise.atlas import _sides, fit_reader, load_reader, save_reader
 from layerwise.atlas._affine import combined, fusion_named
 from layerwise.atlas._calibrate import calibration_error, conformal, temperature_of
 from layerwise.errors import LayerwiseError
-from layerwise.features import Mean
+from layerwise.features import Mean, _store
 from layerwise.fuse import FirstLast, Greedy, WeightedSum
 from layerwise.search import Logistic
-from layerwise.taps import pool
+from layerwise.taps import extract, pool
 from networks import tiny_bert
 
 
@@ -106,7 +107,7 @@ def test_samples_of_another_kind_are_called_unfamiliar(samples, reader):
     assert reader.predict(strangers).unfamiliar.double().mean() > 0.8
 
 
-@pytest.mark.parametrize("readout", ["linear", "nearest-mean", "knn"])
+@pytest.mark.parametrize("readout", ["linear", "ridge", "nearest-mean", "knn"])
 @pytest.mark.parametrize("target", ["side", "sum"])
 def test_every_readout_comes_back_from_disk(network, samples, target, readout, tmp_path):
     if (target, readout) == ("sum", "nearest-mean"):
@@ -165,11 +166,33 @@ def test_pictures_and_their_preparation_come_back_without_the_network(tmp_path):
     save_reader(fitted, tmp_path)
     again = load_reader(tmp_path)
     few = samples.take(range(5))
+    inputs = fitted.batch([fitted.feed.prepare(few.load(i)) for i in range(5)])
+    with torch.no_grad():
+        torch.testing.assert_close(fitted.predict(few).values, fitted(inputs)[0])
     assert torch.equal(fitted.predict(few).values, again.predict(few).values)
     assert again.feed.prepare == network.prepare
     assert "blocks.2" in again.facts.gone
     size = (tmp_path / "weights.safetensors").stat().st_size
     assert size < fitted.facts.bytes[0] / 4
+
+
+def test_pictures_of_every_mode_are_answered_and_broken_ones_set_aside(tmp_path):
+    network = layerwise.open("random:timm:mobilenetv3_small_050")
+    samples = data.open("photos", limit=40, targets=["rotation"])
+    reader = fit_reader(network, samples, "rotation", layers="blocks.0.0")
+    picture = samples.load(0).convert("RGB")
+    modes = {"1": "png", "L": "png", "LA": "png", "P": "png", "RGBA": "png", "CMYK": "jpg"}
+    modes |= {"I;16": "png", "RGB": "jpg"}
+    for mode, suffix in modes.items():
+        grey = picture.convert("L") if mode == "I;16" else picture
+        grey.convert(mode).save(tmp_path / f"{mode.replace(';', '')}.{suffix}")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    found = reader.predict(data.open(str(tmp_path)))
+    assert len(found) == len(modes)
+    assert [aside.name for aside in found.set_aside] == ["broken.png"]
+    assert bool(found.values.isfinite().all())
+    rows = dict(zip(found.names, found.values, strict=True))
+    torch.testing.assert_close(rows["RGBA.png"], rows["RGB.jpg"], atol=0.05, rtol=0)
 
 
 def test_texts_and_their_tokenizer_come_back(tmp_path):
@@ -184,6 +207,79 @@ def test_texts_and_their_tokenizer_come_back(tmp_path):
     assert torch.equal(first.values, second.values)
     assert first.truncated == second.truncated == ("item 3",)
     assert fitted.facts.quality.score == 1
+
+
+@pytest.mark.parametrize("readout", ["ridge", "nearest-mean"])
+def test_rows_that_flow_by_give_what_rows_in_memory_give(
+    network, samples, readout, tmp_path, monkeypatch
+):
+    """Seven rows at a time, and never all of them together."""
+    wanted = fit_reader(network, samples, "side", layers="1, 3", readout=readout)
+    monkeypatch.setattr(_store, "rows_at_once", lambda _: 7)
+    monkeypatch.setattr(_sides.Stored, "whole", lambda _: pytest.fail("all rows at once"))
+    done = extract(network, samples, tmp_path / "rows.lance", layers="1, 3")
+    found = fit_reader(network, samples, "side", layers="1, 3", readout=readout, extraction=done)
+    one, other = wanted.predict(samples), found.predict(samples)
+    torch.testing.assert_close(one.values, other.values, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(one.strangeness, other.strangeness, rtol=1e-3, atol=1e-4)
+    assert found.facts.quality.score == pytest.approx(wanted.facts.quality.score, abs=0.02)
+
+
+def test_ridge_agrees_with_scikit_learn(network, samples):
+    reader = fit_reader(network, samples, "sum", layers="1", readout="ridge")
+    inputs = torch.stack([samples.load(i) for i in range(len(samples))])
+    features = pool(network, inputs, "1", [Mean()])["1", "mean"].double().numpy()
+    divided = data.split(samples, "sum", seed=0)
+    train, values = divided.train.numpy(), samples.targets["sum"].values.numpy()
+    deviation = features[train].std(0)
+    oracle = sklearn.linear_model.Ridge(alpha=reader.facts.setting)
+    oracle.fit(features[train] / deviation, values[train])
+    wanted = torch.from_numpy(oracle.predict(features / deviation)).float()
+    torch.testing.assert_close(reader.predict(samples).values[:, 0], wanted, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("shots", "readout"),
+    [(1, "linear"), (5, "linear"), (20, "linear"), (1, "ridge"), (1, "nearest-mean"), (1, "knn")],
+)
+def test_few_samples_of_each_class_fit_and_the_test_side_stays(network, samples, shots, readout):
+    reader = fit_reader(network, samples, "side", layers="1", readout=readout, shots=shots)
+    whole = data.split(samples, "side", seed=0)
+    facts = reader.facts
+    assert facts.samples == (3 * shots, 3 * min(shots, 20), len(whole.test))
+    low, high = facts.quality.draws
+    assert 0.3 < low < high < 1
+    assert facts.quality.low <= facts.quality.score <= facts.quality.high
+    assert facts.shots == shots
+    answers = reader.predict(samples)
+    assert bool(answers.values.isfinite().all())
+    right = torch.tensor(
+        [
+            label == "abc"[int(v)]
+            for label, v in zip(answers.labels, samples.targets["side"].values, strict=True)
+        ]
+    )
+    assert facts.quality.score == pytest.approx(float(right[whole.test].double().mean()))
+
+
+def test_more_shots_score_higher_over_all_draws(network, samples):
+    one, twenty = (
+        fit_reader(network, samples, "side", layers="1", shots=shots).facts.quality.draws
+        for shots in (1, 20)
+    )
+    assert sum(one) + 0.1 < sum(twenty)
+
+
+def test_five_samples_of_each_class_in_all_leave_a_wide_interval(network, samples):
+    labels = samples.targets["side"].values
+    rows = [i for k in range(3) for i in (labels == k).nonzero().flatten()[:5].tolist()]
+    facts = fit_reader(network, samples.take(rows), "side", layers="1").facts
+    assert facts.samples[2] == 3
+    assert facts.quality.high - facts.quality.low > 0.3
+    with pytest.raises(LayerwiseError, match="counts samples of a class, and 'sum' is a quantity"):
+        fit_reader(network, samples, "sum", layers="1", shots=5)
+    with pytest.raises(LayerwiseError, match="shots=0; give 1 or more"):
+        fit_reader(network, samples, "side", layers="1", shots=0)
 
 
 def damaged(folder, change) -> str:

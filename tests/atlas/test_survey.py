@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import layerwise
 from layerwise import atlas, data, report
+from layerwise.atlas._price import Budget
 from layerwise.errors import LayerwiseError
 
 
@@ -130,12 +131,35 @@ def test_a_second_survey_reuses_what_is_there(found, network, samples):
     assert [c.best for c in again.choices] == [c.best for c in first.choices]
 
 
+def test_a_budget_restricts_the_choice_and_says_what_it_costs(network, samples, tmp_path):
+    """The layer that holds the answer needs 320 bytes of parameters, the one before it 160."""
+    made = atlas.survey(
+        [network],
+        samples,
+        out=tmp_path,
+        targets=["far"],
+        layers="blocks.*",
+        seeds=(0,),
+        budget=Budget(megabytes=0.0002),
+    )
+    (choice,) = made.choices
+    assert choice.best.layer.startswith("blocks.0")
+    assert choice.cheapest.layer.startswith("blocks.0")
+    assert all(layer.startswith("blocks.0") for _, layer, _, _ in choice.indistinguishable)
+    dear = [each for each in made.candidates if not each.affordable]
+    assert dear[0].layer.startswith("blocks.1")
+    said = f"A budget of 0.0002 MB leaves out {len(dear)} of {len(made.candidates)} ways to read it"
+    assert f"{said}, the best of them {dear[0].layer} ({dear[0].test:.3f})." in choice.words
+    assert atlas.load(tmp_path) == made
+
+
 def test_mistakes_are_one_line_each(network, samples, tmp_path):
     for networks, options, says in (
         ([], {}, "give at least one"),
         ([network, network], {}, "each name only once"),
         ([network], {"targets": ["sise"]}, "no target is called 'sise'; nearest: size"),
         ([network], {"layers": "nothing"}, "no layer is called 'nothing'"),
+        ([network], {"budget": Budget(megabytes=1e-6)}, "within the budget of 1e-06 MB"),
     ):
         with pytest.raises(LayerwiseError) as caught:
             atlas.survey(networks, samples, out=tmp_path, **options)

@@ -105,6 +105,36 @@ def test_quantities_with_intervals_from_two_networks(place: Path, tmp_path: Path
     assert "nothing that reads 'apples' is within the budget" in cheap.stderr
 
 
+def test_few_shots_choose_and_fit(place: Path, tmp_path: Path) -> None:
+    done = run(
+        *("fit", place / "fruit.csv", "--text-column", "text", "--target", "colour"),
+        *("--network", f"hf:{place / 'bert'}", "--shots", 3, "--out", tmp_path / "reader"),
+    )
+    assert done.exit_code == 0, done.output
+    assert "Fitted on 3 samples of each class and chosen on as many; 10 other draws" in done.stdout
+    assert "| with 10 other draws of 3 a class |" in (tmp_path / "reader/README.md").read_text()
+
+
+def test_export_compares_the_file_with_the_reader(
+    reader: tuple[Path, Result], place: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "fruit.onnx"
+    words = ("export", reader[0], place / "fruit.csv", "--text-column", "text", "--out", out)
+    done = run(*words, "--json")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert told["samples"] == 80
+    assert told["difference"] < 1e-4
+    assert told["megabytes"][1] == pytest.approx(out.stat().st_size / 1e6)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("fruit.onnx", "fruit.json", "tokenizer.json"),
+    }
+    program = run("export", reader[0], "--limit", 5, "--out", tmp_path / "fruit.pt2")
+    assert program.exit_code == 0, program.output
+    assert "5 samples: answers differ by" in program.stdout
+    assert "ms, 32" in program.stdout
+
+
 def test_mistakes_are_one_line_each(
     reader: tuple[Path, Result], place: Path, tmp_path: Path
 ) -> None:
@@ -113,6 +143,12 @@ def test_mistakes_are_one_line_each(
     for words, says in (
         (("fit", data, "-t", "color", *network), "no target is called 'color'; nearest: colour"),
         (("fit", data, "-t", "colour", "--fusion", "gready", *network), "nearest: greedy"),
+        (
+            *(("fit", data, "-t", "colour", "--fusion", "greedy", "--budget-ms", 5, *network),),
+            "a budget of 5 ms chooses among layers",
+        ),
+        (("export", reader[0], "--out", tmp_path / "a.xml"), "end it in .onnx"),
+        (("export", tmp_path, "--out", tmp_path / "a.onnx"), "is no reader"),
         (("predict", tmp_path, data, "--out", tmp_path / "a.csv"), "is no reader"),
         (("predict", reader[0], data, "--out", tmp_path / "a.xls"), "end it in .csv"),
         (("predict", reader[0], "photos", "--limit", 3, "--out", tmp_path / "a.csv"), "'image'"),

@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 
-from layerwise.data import Samples, Target, split
+from layerwise.data import Samples, Target, few_shot, split
 from layerwise.data._deal import deal, units_of
 from layerwise.data._keys import content, numbered
 from layerwise.data._text import AsGiven
@@ -235,3 +235,19 @@ def test_dealing_reaches_every_side_with_one_unit_for_each():
     for seed in range(20):
         dealt = deal([[0], [1], [2]], {0: 0, 1: 0, 2: 0}, (0.8, 0.1, 0.1), seed)
         assert sorted(map(len, dealt)) == [1, 1, 1]
+
+
+def test_few_shots_leave_the_test_side_alone():
+    target = labels([i % 3 for i in range(90)])
+    whole = split(made(target), target, seed=0)
+    drawn = [few_shot(whole, target, shots=4, seed=seed) for seed in range(5)]
+    for few in drawn:
+        assert torch.equal(few.test, whole.test)
+        for side, before in ((few.train, whole.train), (few.validation, whole.validation)):
+            assert target.values[side].bincount().tolist() == [4, 4, 4]
+            assert set(side.tolist()) <= set(before.tolist())
+        assert len(few.left_out) == 90 - 12 - 12 - len(whole.test)
+    assert len({tuple(few.train.tolist()) for few in drawn}) == 5
+    assert torch.equal(few_shot(whole, target, shots=4, seed=0).train, drawn[0].train)
+    plenty = few_shot(whole, target, shots=1000, seed=0)
+    assert torch.equal(plenty.train, whole.train)

@@ -32,7 +32,9 @@ from layerwise.atlas._atlas import (
     Similarity,
     TargetRow,
 )
+from layerwise.atlas._candidate import Candidate
 from layerwise.atlas._inside_rows import Concept, Inside, Looked, StandingOut
+from layerwise.atlas._price import UNBOUNDED, Budget
 
 PHOTOGRAPHS = (
     *("astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "coins.png"),
@@ -77,6 +79,7 @@ def make_atlas(
     samples: int = 240,
     pictures: bool = True,
     enough: bool = True,
+    budget: Budget = UNBOUNDED,
     seed: int = 0,
 ) -> Atlas:
     """Make a whole atlas up; `depth` gives every network so many layers."""
@@ -140,6 +143,8 @@ def make_atlas(
             ("photos/empty.png", "zero bytes"),
             ('photos/<script>alert("1")</script>.png', "not an image"),
         ),
+        candidates=tuple(c for t in targets for c in _candidates(t, scores, layers, budget)),
+        budget=budget,
         looked=tuple(
             Looked(name, i, shown[i].picture, tuple(f" {word}" for word in shown[i].text.split()))
             for name in networks
@@ -204,6 +209,31 @@ def _scores(
     best = max(scores, key=lambda score: score.validation)
     both = f"{layers[0].layer} + {best.layer}"
     return [*scores, dataclasses.replace(best, layer=both, readout="greedy", pooling="mean")]
+
+
+def _candidates(
+    target: TargetRow, scores: list[Score], layers: list[LayerRow], budget: Budget
+) -> list[Candidate]:
+    rows = {(row.network, row.layer): row for row in layers}
+    mine = [s for s in scores if s.target == target.target]
+    found, most = [], -np.inf
+    order = [(rows.get((s.network, s.layer), layers[-1]), s) for s in mine]
+    for row, s in sorted(order, key=lambda pair: (pair[0].milliseconds, -pair[1].validation)):
+        found.append(
+            Candidate(
+                *(s.target, s.network, s.layer, s.pooling, s.readout),
+                *(s.validation, s.test, s.low, s.high),
+                (2 * row.milliseconds, row.milliseconds),
+                *(row.parameters, 4 * row.parameters),
+                2 * row.milliseconds <= (budget.milliseconds or np.inf),
+                level=False,
+                front=s.validation > most,
+            )
+        )
+        most = max(most, s.validation)
+    found.sort(key=lambda c: (-c.affordable, -c.validation))
+    near = found[0].validation - 0.02
+    return [dataclasses.replace(c, level=bool(c.affordable and c.validation > near)) for c in found]
 
 
 def _choice(target: TargetRow, scores: list[Score], layers: list[LayerRow], enough: bool) -> Choice:
@@ -450,6 +480,9 @@ def hostile() -> Atlas:
         choices=tuple(
             dataclasses.replace(c, target=evil, words=evil, code=evil) for c in atlas.choices
         ),
+        candidates=tuple(
+            dataclasses.replace(c, target=evil, readout=evil) for c in atlas.candidates
+        ),
         shown=tuple(
             dataclasses.replace(s, name=evil, text=evil, targets={evil: evil}) for s in atlas.shown
         ),
@@ -478,7 +511,7 @@ def blank() -> Atlas:
 def untold() -> Atlas:
     """Layers without targets: nothing to rank."""
     atlas = make_atlas(targets=(), samples=24)
-    return dataclasses.replace(atlas, scores=(), controls=())
+    return dataclasses.replace(atlas, scores=(), controls=(), candidates=())
 
 
 def undefined() -> Atlas:
@@ -493,6 +526,9 @@ def undefined() -> Atlas:
             dataclasses.replace(r, effective_rank=inf, milliseconds=nan) for r in atlas.layers
         ),
         scores=tuple(dataclasses.replace(s, **bad) for s in atlas.scores),
+        candidates=tuple(
+            dataclasses.replace(c, **bad, milliseconds=(nan, inf)) for c in atlas.candidates
+        ),
         choices=(
             dataclasses.replace(
                 *(choice,),
@@ -509,7 +545,9 @@ def undefined() -> Atlas:
 
 KINDS = {
     "photos": make_atlas,
-    "text": lambda: make_atlas(("minilm-l6", "smollm2-135m"), modality="text"),
+    "text": lambda: make_atlas(
+        ("minilm-l6", "smollm2-135m"), modality="text", budget=Budget(milliseconds=9.0)
+    ),
     "one": lambda: make_atlas(("net",), targets=TARGETS[3:], depth=1, pictures=False),
     "deep": lambda: make_atlas(("deep",), depth=200, targets=TARGETS[:2], samples=24, enough=False),
     "many": lambda: make_atlas(

@@ -67,6 +67,7 @@ SECTIONS = {
     *(
         "answer",
         "depth",
+        "cost",
         "geometry",
         "similarity",
         "samples",
@@ -230,13 +231,26 @@ def test_the_script_gets_every_number(tmp_path: Path, make_atlas: Callable[..., 
     assert data["choices"][1]["best"]["layer"] == atlas.choices[1].best.layer
 
 
+def test_every_way_stands_in_the_page_with_its_price(
+    tmp_path: Path, kinds: dict[str, Callable[[], Atlas]]
+) -> None:
+    atlas = kinds["text"]()
+    page = read(write(atlas, tmp_path))
+    data = data_of(page)
+    assert data["budget"]["milliseconds"] == 9
+    assert sum(data["candidates"]["front"]) == sum(each.front for each in atlas.candidates)
+    assert not all(data["candidates"]["affordable"])
+    said = next(text for values, text in page.all("section") if values["id"] == "cost")
+    assert "A budget of 9 ms restricts the choice" in said
+
+
 def test_sections_without_content_are_not_there(written: Written) -> None:
     name, _, path = written
     absent = {
         "text": {"sees"},
         "one": {"sees", "similarity"},
         "hostile": {"sees"},
-        "untold": {"depth"},
+        "untold": {"depth", "cost"},
         "blank": SECTIONS - {"answer", "made"},
     }
     found = {values["id"] for values, _ in read(path).all("section")}
@@ -306,3 +320,5 @@ def test_the_page_draws_itself_in_a_browser(tmp_path: Path, written: Written) ->
         assert points > 8 * len(rows)
         assert sum("seen" in each for each in classes) == 6 * 17
         assert len(drawn.all("canvas")) == 2 + 4 * 6
+    rows = [values for values, text in drawn.all("table") if values.get("class") == "plain ways"]
+    assert len(rows) == bool(atlas.candidates)

@@ -14,6 +14,7 @@ from layerwise.search import (
     NearestMean,
     Neighbours,
     OffTheShelf,
+    PartialDER,
     PatchRetrieval,
     Usearch,
 )
@@ -33,7 +34,8 @@ class Nearest:
 
 
 @pytest.mark.parametrize(
-    "fit", [Exploit.fit, Logistic.fit, NearestMean.fit, OffTheShelf.fit, Nearest]
+    "fit",
+    [Exploit.fit, Logistic.fit, NearestMean.fit, OffTheShelf.fit, PartialDER.fit, Nearest],
 )
 def test_classifiers_keep_the_laws(fit) -> None:
     check(fit)

@@ -86,7 +86,8 @@ def test_elements_of_nested_outputs_are_edited_in_their_place():
     with torch.no_grad(), edit(network, {"wrap['extra'][1]": Replace(3.0)}):
         out = network(inputs)
     assert torch.equal(out["sum"], torch.full((2, 7), 18.0))
-    assert torch.equal(out["pooled"], network(inputs)["pooled"])
+    with torch.no_grad():  # an LSTM may run another kernel where gradients are wanted
+        assert torch.equal(out["pooled"], network(inputs)["pooled"])
 
 
 def test_gradients_flow_through_an_edit(vit, images):

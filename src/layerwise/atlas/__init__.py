@@ -6,6 +6,7 @@ from layerwise.atlas._atlas import Atlas
 from layerwise.atlas._compare import compare
 from layerwise.atlas._comparison import Comparison
 from layerwise.atlas._export import export_onnx, export_program
+from layerwise.atlas._exported import Exported, compare_export
 from layerwise.atlas._files import load, save
 from layerwise.atlas._fit import fit_reader
 from layerwise.atlas._predictions import Predictions
@@ -16,9 +17,11 @@ from layerwise.atlas._survey import survey
 __all__ = [
     "Atlas",
     "Comparison",
+    "Exported",
     "Predictions",
     "Reader",
     "compare",
+    "compare_export",
     "export_onnx",
     "export_program",
     "fit_reader",

@@ -12,6 +12,7 @@ from typing import final
 from layerwise.atlas._candidate import Candidate
 from layerwise.atlas._inside_rows import Inside, Looked
 from layerwise.atlas._language_rows import Language
+from layerwise.atlas._price import UNBOUNDED, Budget
 
 
 @final
@@ -122,12 +123,12 @@ class Control:
 class Choice:
     """The answer for one target.
 
-    `best` was chosen on validation, `last` is the network's last layer, `cheapest` the cheapest
-    candidate within one standard error of the best on validation, unless test tells the two apart.
-    `gain` is best minus last on test, paired over the same samples, with its interval.
-    `indistinguishable` are all candidates whose gap to the best on validation has an interval that
-    reaches zero. `enough` is False where the data are too few to tell; `words` says all of it in a
-    sentence or three, `code` is Python that uses the answer.
+    `best` was chosen on validation within the budget, `last` is the network's last layer, and
+    `cheapest` the cheapest candidate within one standard error of the best on validation, unless
+    test tells the two apart. `gain` is best minus last on test, paired over the same samples, with
+    its interval. `indistinguishable` are all candidates whose gap to the best on validation has an
+    interval that reaches zero. `enough` is False where the data are too few to tell; `words` says
+    all of it in a sentence or three, `code` is Python that uses the answer.
     """
 
     target: str
@@ -255,6 +256,7 @@ class Atlas:
     set_aside: tuple[tuple[str, str], ...]
     language: tuple[Language, ...] = ()
     candidates: tuple[Candidate, ...] = ()
+    budget: Budget = UNBOUNDED
     looked: tuple[Looked, ...] = ()
     inside: tuple[Inside, ...] = ()
     exemplars: tuple[Shown, ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from layerwise.atlas._facts import Facts
+from layerwise.atlas._facts import DRAWS, Facts
 
 
 def card(facts: Facts, size: int) -> str:
@@ -71,6 +71,9 @@ def _score(facts: Facts) -> list[str]:
         rows += [
             f"| quantities inside their {facts.level:.0%} interval | {facts.quality.covered:.1%} |"
         ]
+    if facts.quality.draws is not None:
+        low, high = facts.quality.draws
+        rows += [f"| with {DRAWS} other draws of {facts.shots} a class | {low:.3f} to {high:.3f} |"]
     rows += [f"| called unfamiliar | {facts.quality.alarms:.1%} |"]
     return [
         *rows,

@@ -105,11 +105,12 @@ def choose(
     last: Mapping[str, str],
     generator: torch.Generator,
     combined: Collection[Key] = (),
+    affordable: Collection[tuple[str, str]] | None = None,
 ) -> Choice:
     """Choose on validation, report on test.
 
     Several layers joined are chosen only where they score more than a standard error higher than
-    the best single layer.
+    the best single layer. The last layer is there to compare with, whatever it costs.
 
     Args:
         standing: the readings.
@@ -117,16 +118,18 @@ def choose(
         last: last layer of each network.
         generator: draws the resamples.
         combined: what is no single layer.
+        affordable: networks with the layers to choose from, one at least; all without it.
     """
     validation = standing.validation.scores
-    tops = _top_of_each_layer(standing.readings, validation)
+    every = _top_of_each_layer(standing.readings, validation)
+    tops = {at: i for at, i in every.items() if affordable is None or at in affordable}
     order = sorted(tops.values(), key=lambda i: -float(validation[i]))
     single = next(i for i in order if standing.readings[i].layer not in combined)
     over = standing.validation.lead(order[0], groups=standing.chosen_by, generator=generator)
     clear = float(over.value[single]) > float(_error(over)[single])
     best = order[0] if clear else single
     network = standing.readings[best].layer[0]
-    end = tops[network, last[network]]
+    end = every[network, last[network]]
     lead = standing.validation.lead(best, groups=standing.chosen_by, generator=generator)
     # Where nothing varies there is no interval, and nothing to tell two layers apart by.
     level = {at: i for at, i in tops.items() if i == best or not float(lead.low[i]) > 0}

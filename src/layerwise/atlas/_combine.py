@@ -5,11 +5,14 @@ to say when to stop: layers taken one after another while they help (`fuse.Greed
 of all layers (`fuse.WeightedSum`), and the whitened mean of the first and the last layer
 (`fuse.FirstLast`), where the two are equally wide. A combination is named after its members; as
 every seed may choose others, those of the first seed give it its name.
+
+Wide combinations cost more than all layers together. So the first seed's validation samples say
+which are worth it: one that scores no higher there than the best single layer is not pursued.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -20,12 +23,14 @@ from torch import Tensor, nn
 from layerwise.atlas._choose import Key
 from layerwise.data import Split, Target
 from layerwise.fuse import FirstLast, Greedy, WeightedSum
-from layerwise.measures import Marks, ProbeTable
+from layerwise.measures import LinearReadout, Marks, ProbeTable, probe
 
 _FEWEST = 20
 """Training samples below which there is nothing to choose a combination by."""
 
 Layers = Mapping[str, Float[Tensor, "n _"]]
+Way = tuple[str, str]
+"""Network, and how its layers were joined."""
 
 
 @final
@@ -44,51 +49,75 @@ class Combined:
     features: Float[Tensor, "n w"]
 
 
-def combine(
+def join(
     features: Mapping[Key, Float[Tensor, "n _"]],
     target: Target,
     splits: Sequence[Split],
     seeds: Sequence[int],
-) -> list[list[Combined]]:
-    """Join layers in every way that their network and the target allow.
+    tables: Sequence[ProbeTable[Key]],
+) -> tuple[list[ProbeTable[Key]], tuple[Combined, ...]]:
+    """Join layers in every way that their network and the target allow, and read them.
 
-    What comes to a single layer with the first seed is left out: that layer is a candidate already.
+    What comes to a single layer is left out: that layer is a candidate already.
 
     Args:
         features: of all layers; those that are pooled by their mean are joined.
         target: what the combination is to tell.
         splits: training samples fit, validation samples stop; one a seed.
         seeds: of all that is drawn.
+        tables: readings of single layers, one table a seed.
 
     Returns:
-        The same combinations in the same order for every seed.
+        The tables with the readings of joined layers at their end, and the first seed's joins.
     """
-    every = [
-        _combined(features, target, divided, seed)
-        for divided, seed in zip(splits, seeds, strict=True)
-    ]
-    shared = [
-        at
-        for at, first in every[0].items()
-        if len(first.members) > 1 and all(at in found for found in every)
-    ]
-    return [[found[at] for at in shared] for found in every]
+    hopeful: set[Way] | None = None
+    joined: list[dict[Way, Combined]] = []
+    read: list[dict[Way, ProbeTable[Key]]] = []
+    for table, divided, seed in zip(tables, splits, seeds, strict=True):
+        found = _combined(features, target, divided, seed, hopeful)
+        read.append(
+            {
+                at: probe(
+                    {each.key: each.features},
+                    target,
+                    divided,
+                    readouts=(LinearReadout(),),
+                    seed=seed,
+                )
+                for at, each in found.items()
+            }
+        )
+        joined.append(found)
+        if hopeful is None:
+            alone = table.validation.scores.max()
+            hopeful = {at for at, one in read[0].items() if one.validation.scores.max() > alone}
+    shared = [at for at in joined[0] if all(at in found for found in joined)]
+    shared = [at for at in shared if hopeful and at in hopeful]
+    longer = list(tables)
+    for at in shared:
+        longer = [_beside(one, more[at]) for one, more in zip(longer, read, strict=True)]
+    return longer, tuple(joined[0][at] for at in shared)
 
 
 def _combined(
-    features: Mapping[Key, Float[Tensor, "n _"]], target: Target, split: Split, seed: int
-) -> dict[tuple[str, str], Combined]:
-    """By network and way of joining."""
-    found: dict[tuple[str, str], Combined] = {}
+    features: Mapping[Key, Float[Tensor, "n _"]],
+    target: Target,
+    split: Split,
+    seed: int,
+    only: Collection[Way] | None,
+) -> dict[Way, Combined]:
+    found: dict[Way, Combined] = {}
     if len(split.train) < _FEWEST:
         return found
     for network in dict.fromkeys(key[0] for key in features):
         layers = {k[1]: x for k, x in features.items() if k[0] == network and k[2] == "mean"}
         if len(layers) < 2:
             continue
-        for way, join in (("greedy", _greedy), ("weighted-sum", _weighted), ("first-last", _ends)):
-            joined = join(layers, target, split, seed)
-            if joined is not None:
+        for way, join_ in (("greedy", _greedy), ("weighted-sum", _weighted), ("first-last", _ends)):
+            if only is not None and (network, way) not in only:
+                continue
+            joined = join_(layers, target, split, seed)
+            if joined is not None and len(joined[0]) > 1:
                 members, values = joined
                 key = (network, _in_words(members, way), way)
                 found[network, way] = Combined(key, members, values.float())
@@ -148,7 +177,7 @@ def _sides(layers: Layers, target: Target, split: Split) -> tuple[Side, Side]:
     return one, other
 
 
-def beside(one: ProbeTable[Key], other: ProbeTable[Key]) -> ProbeTable[Key]:
+def _beside(one: ProbeTable[Key], other: ProbeTable[Key]) -> ProbeTable[Key]:
     """All readings of two tables of the same target and split."""
 
     def marks(a: Marks, b: Marks) -> Marks:

@@ -30,7 +30,6 @@ from layerwise.atlas._matching import (
 from layerwise.atlas._survey import (
     Progress,
     _Clock,
-    _file_name,
     _layer_rows,
     _load,
     _make,
@@ -38,6 +37,7 @@ from layerwise.atlas._survey import (
     _network_row,
     _set_aside,
     pooled_by_mean,
+    store_of,
 )
 from layerwise.data import Samples
 from layerwise.errors import LayerwiseError
@@ -88,7 +88,7 @@ def compare(
             extractions[name] = extract(
                 each,
                 samples,
-                out / "features" / f"{_file_name(name)}.lance",
+                store_of(out, name),
                 layers=layers,
                 workers=workers,
                 progress=progress,

@@ -21,19 +21,22 @@ from layerwise.measures import LinearReadout, bootstrap_mean, probe
 from layerwise.models import Network, randomised
 from layerwise.taps import pooling
 from layerwise.taps._channels_last import channels_last, channels_last_helps
+from layerwise.taps._folded import folded
 
 _SAMPLES = (128, 256)
-"""At least and at most; between them an eighth of all, so that the control costs no more."""
+"""At least and at most; between them a twelfth of all, so that the control costs no more."""
 _BATCH = 8
 _FEWEST = 4
 _READOUT = LinearReadout()
+_ON_FEW = LinearReadout(penalties=(100.0, 10.0, 1.0))
+"""Among few samples a penalty counts for more."""
 
 
 def drawn(rows: Sequence[int], seed: int) -> list[int]:
     """The samples that the network with random weights is read on."""
     generator = torch.Generator().manual_seed(seed)
     few, many = _SAMPLES
-    count = max(few, min(many, len(rows) // 8))
+    count = max(few, min(many, len(rows) // 12))
     return sorted(rows[i] for i in torch.randperm(len(rows), generator=generator)[:count].tolist())
 
 
@@ -50,7 +53,8 @@ def untrained(
         layer: [known[column.pooling] for column in columns if column.layer == layer]
         for layer in layers
     }
-    with pooling(other, layers, poolings) as run:
+    with pooling(other, layers, poolings) as pooled:
+        run = folded(other, pooled, layers)
         reorder = channels_last_helps(other, run)
         parts = [run(channels_last(inputs) if reorder else inputs) for inputs in batches]
     return {
@@ -112,6 +116,6 @@ def _on_few(
     if min(map(len, few)) < _FEWEST or len(answers.values[few[0]].unique()) < 2:
         return {}
     small = Split(few[0], few[1], few[2])
-    table = probe(features, answers, small, readouts=(_READOUT,), permutations=1)
+    table = probe(features, answers, small, readouts=(_ON_FEW,), permutations=1)
     scores = table.test.scores.tolist()
     return {reading.layer: score for reading, score in zip(table.readings, scores, strict=True)}

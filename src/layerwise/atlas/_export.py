@@ -9,6 +9,7 @@ of other sizes, before anybody gets it. What has to be done to a sample before s
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -59,12 +60,12 @@ def export_onnx(reader: Reader, path: str | Path) -> Path:
                 output_names=_OUTPUTS,
                 external_data=False,
                 verbose=False,
+                custom_translation_table={torch.ops.aten.sort.stable: _sorted},
             )
     except Exception as error:
         raise LayerwiseError(
-            f"ONNX has no words for the readout {reader.facts.readout!r} or a layer of "
-            f"{reader.facts.network} ({type(error).__name__}); take another readout, or a program "
-            "of torch.export: NAME.pt2"
+            f"ONNX has no words for a part of the reader on {reader.facts.network} "
+            f"({_missing(error)}); write a program of torch.export instead: NAME.pt2"
         ) from error
     _describe(reader, path, names)
     return path
@@ -86,6 +87,20 @@ def export_program(reader: Reader, path: str | Path) -> Path:
     torch.export.save(program, path)
     _describe(reader, path, names)
     return path
+
+
+def _missing(error: BaseException) -> str:
+    """The operation that is missing, where the chain of errors names one."""
+    found = re.search(r"op='([^']+)'", str(error))
+    return found[1] if found else type(error).__name__
+
+
+def _sorted(values: Any, *, stable: bool, dim: int, descending: bool = False) -> Any:  # noqa: ARG001
+    """Sorting in words of ONNX: its `TopK` leaves equal values in their order."""
+    from onnxscript import opset18 as onnx
+
+    size = onnx.Shape(values, start=dim, end=dim + 1)
+    return onnx.TopK(values, size, axis=dim, largest=descending, sorted=True)
 
 
 def _program(reader: Reader) -> tuple[ExportedProgram, list[str]]:
@@ -122,7 +137,10 @@ def _require_same(reader: Reader, program: nn.Module, known: Inputs, answer: Any
         given = _given(_padded(repeated(known, size)))
         with at_rest(reader):
             wanted, found = answer(*given), program(*given)
-        gap = max(float((a - b).abs().max()) for a, b in zip(wanted, found, strict=True))
+        gap = max(
+            float((a - b).abs().max()) / max(1.0, float(a.abs().max()))
+            for a, b in zip(wanted, found, strict=True)
+        )
         if not gap <= _CLOSE:
             raise LayerwiseError(
                 f"the graph of the reader on {reader.facts.network} answers otherwise than the "

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
+DRAWS = 10
+"""How many other draws of few samples are tried, to say how much hangs on the draw."""
+
 
 @final
 @dataclass(frozen=True)
@@ -20,6 +23,8 @@ class Quality:
         calibration: expected calibration error before and after; None for a quantity.
         covered: share of them in their interval; None for classes.
         alarms: share of them called unfamiliar.
+        draws: lowest and highest score where other samples of each class fitted and chose; None
+            where all of them did.
     """
 
     metric: str
@@ -30,6 +35,7 @@ class Quality:
     calibration: tuple[float, float] | None
     covered: float | None
     alarms: float
+    draws: tuple[float, float] | None = None
 
 
 @final
@@ -69,6 +75,7 @@ class Facts:
         made: when.
         versions: of Python and the packages that shape the numbers.
         machine: what times were measured on.
+        shots: samples of each class that fitted, and at most that chose; None where all did.
     """
 
     target: str
@@ -100,6 +107,7 @@ class Facts:
     made: str
     versions: dict[str, str]
     machine: dict[str, str]
+    shots: int | None = None
 
     @property
     def layers(self) -> tuple[str, ...]:

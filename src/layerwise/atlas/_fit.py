@@ -1,42 +1,32 @@
 """Fitting a reader: training samples fit, validation samples choose and calibrate, test reports.
 
 The temperature, the margin and the bound of the familiar come from validation samples, which the
-head has never been fitted on. Nothing is fitted again afterwards.
+head has never been fitted on. Nothing is fitted again afterwards. Features flow by out of the
+store; only what a readout has to hold is in memory: nothing for `ridge` and `nearest-mean`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import final
-
-import torch
-from jaxtyping import Float
-from torch import Tensor, nn
 
 from layerwise.atlas import _provenance
-from layerwise.atlas._affine import Fusion, combined, require_several
-from layerwise.atlas._calibrate import calibration_error, conformal, temperature_of
-from layerwise.atlas._facts import Facts, Quality
-from layerwise.atlas._heads import Rows, maker
+from layerwise.atlas._affine import Fusion
+from layerwise.atlas._facts import Facts
+from layerwise.atlas._fitting import fit_stored
+from layerwise.atlas._heads import maker
 from layerwise.atlas._reader import Progress, Reader
-from layerwise.data import Samples, Split, Target, split
+from layerwise.data import Samples
 from layerwise.errors import LayerwiseError, unknown
 from layerwise.features import Mean
 from layerwise.features.laws import Pooling
-from layerwise.measures import bootstrap_mean, bootstrap_r2
 from layerwise.models import Network
 from layerwise.models._architecture import Architecture
 from layerwise.models._examples import Inputs
 from layerwise.models._feed import Feed
-from layerwise.search import Mahalanobis
 from layerwise.taps import Cut, Extraction, cut, extract, saving
-
-_DIRECTIONS = 128
-"""Most directions along which strangeness is measured: more would weigh more than many networks."""
 
 _BATCHES = (1, 32)
 
@@ -50,6 +40,7 @@ def fit_reader(
     poolings: Sequence[Pooling] = (Mean(),),
     fusion: Fusion | None = None,
     readout: str = "linear",
+    shots: int | None = None,
     level: float = 0.95,
     seed: int = 0,
     extraction: Extraction | None = None,
@@ -65,7 +56,10 @@ def fit_reader(
         layers: addresses or patterns of what to read; several stand side by side.
         poolings: of every layer that has places.
         fusion: how layers are combined: `Greedy`, `WeightedSum` or `FirstLast`.
-        readout: `linear`, `nearest-mean` or `knn`.
+        readout: `linear`, `ridge`, `nearest-mean` or `knn`. Memory does not grow with the number of
+            samples for `ridge` and `nearest-mean`, without a fusion.
+        shots: samples of each class that fit, and at most that choose; the test side stays as it
+            is. Other draws of as many tell how much hangs on the draw.
         level: share of new samples that intervals, and the bound of the familiar, are to hold.
         seed: of the split.
         extraction: of these samples, with these layers and poolings among others; without it the
@@ -74,11 +68,12 @@ def fit_reader(
         progress: called as `progress(stage, done, total)`.
 
     Raises:
-        LayerwiseError: no such target, layer or readout; nothing to combine; or what `extract` and
-            `split` refuse.
+        LayerwiseError: no such target, layer or readout; nothing to combine; or what `extract`,
+            `split` and `few_shot` refuse.
 
     Example:
-        >>> import layerwise
+        >>> import layerwise, torch
+        >>> from torch import nn
         >>> rows = torch.randn(90, 4, generator=torch.Generator().manual_seed(0))
         >>> sides = [{"side": "left" if row[0] < 0 else "right"} for row in rows]
         >>> samples = layerwise.data.open(list(zip(rows, sides)))
@@ -105,62 +100,48 @@ def fit_reader(
             workers=workers,
             progress=progress,
         )
-        known, features = _loaded(samples, done, _wanted(network, layers, poolings))
-    divided = split(known, target, seed=seed)
-    answers = _Answers.of(known.targets[target], divided)
-    if fusion is not None:
-        require_several([layer for layer, _ in features])
-        named = {"\0".join(column): rows for column, rows in features.items()}
-        train = {name: rows[answers.train] for name, rows in named.items()}
-        names, combine = combined(fusion, train, answers.columns())
-        columns = tuple((layer, pooling) for layer, pooling in (n.split("\0") for n in names))
-    else:
-        columns, combine = tuple(features), nn.Identity()
-    with torch.no_grad():
-        rows = combine(torch.cat([features[column] for column in columns], 1))
-    sides = {
-        side: Rows(rows[index], answers.values[index])
-        for side, index in (
-            ("train", answers.train),
-            ("held", answers.held),
-            ("test", answers.test),
+        known = _known(samples, done)
+        wanted = _wanted(network, layers, poolings)
+        if progress is not None:
+            progress("fitting", 0, 1)
+        fitted = fit_stored(
+            done.store,
+            known,
+            known.targets[target],
+            columns=[c for c in done.store.columns if (c.layer, c.pooling) in wanted],
+            make=make,
+            fusion=fusion,
+            shots=shots,
+            level=level,
+            seed=seed,
         )
-    }
-    if progress is not None:
-        progress("fitting", 0, 1)
-    head, setting = make(sides["train"], sides["held"])
-    head = head.float()
-    labels = sides["train"].answers if answers.classes else torch.zeros(len(answers.train)).long()
-    keep = min(_DIRECTIONS, rows.shape[1])
-    familiar = Mahalanobis.fit(sides["train"].features, labels, keep=keep)
-    bounds, quality = _measured(head, familiar, sides, answers, level)
     few = _first(network, known)
-    short = cut(network, [layer for layer, _ in columns], inputs=few[0])
+    short = cut(network, [column.layer for column in fitted.columns], inputs=few[0])
     body = short.module
     assert isinstance(body, Cut)
     timed = [saving(network, short, inputs=batch, repeats=3) for batch in few]
     facts = Facts(
         target=target,
-        classes=answers.classes,
+        classes=fitted.classes,
         network=network.name,
         source=network.source,
         card=network.card,
         weights_sha256=network.weights_hash,
         preparation=repr(network.prepare),
-        columns=columns,
+        columns=tuple((column.layer, column.pooling) for column in fitted.columns),
         fusion=fusion.__name__ if fusion is not None else "",
         readout=readout,
-        setting=setting,
+        setting=fitted.setting,
         gone=body.gone,
         shells=body.shells,
         note=body.note,
         data=samples.source,
         data_sha256=_provenance.hash_of(known.keys),
         seed=seed,
-        samples=(len(answers.train), len(answers.held), len(answers.test)),
+        samples=fitted.samples,
         set_aside=len(samples.set_aside) + len(done.set_aside),
         truncated=len(done.truncated),
-        quality=quality,
+        quality=fitted.quality,
         level=level,
         parameters=timed[0].parameters,
         bytes=timed[0].bytes,
@@ -169,13 +150,14 @@ def fit_reader(
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=_provenance.versions(),
         machine=_provenance.machine(network.device),
+        shots=shots,
     )
     reader = Reader(
         body,
-        combine,
-        head,
-        familiar,
-        bounds=bounds,
+        fitted.combine,
+        fitted.head,
+        fitted.familiar,
+        bounds=fitted.bounds,
         facts=facts,
         feed=Feed(network.modality, network.prepare, network.collate),
         architecture=Architecture.of(network),
@@ -184,46 +166,6 @@ def fit_reader(
     if progress is not None:
         progress("fitting", 1, 1)
     return reader
-
-
-@final
-@dataclass(frozen=True)
-class _Answers:
-    """True answers of all samples, and who fits, chooses and reports.
-
-    Classes are numbered by those that training samples have; -1 stands for any other.
-    """
-
-    values: Tensor
-    classes: tuple[str, ...]
-    groups: tuple[str, ...] | None
-    train: Tensor
-    held: Tensor
-    test: Tensor
-
-    @classmethod
-    def of(cls, target: Target, divided: Split) -> _Answers:
-        sides = divided.train, divided.validation, divided.test
-        if target.kind == "number":
-            return cls(target.values, (), target.groups, *sides)
-        present = target.values[divided.train].unique()
-        index = torch.full((len(target.classes) + 1,), -1)
-        index[present] = torch.arange(len(present))
-        values = index[target.values]
-        train, held, test = sides
-        names = tuple(target.classes[i] for i in present.tolist())
-        return cls(values, names, target.groups, train, held[values[held] >= 0], test)
-
-    def columns(self) -> Float[Tensor, "n k"]:
-        """Training answers as numbers to be fitted."""
-        answers = self.values[self.train]
-        if not self.classes:
-            return answers[:, None].float()
-        return nn.functional.one_hot(answers, len(self.classes)).float()
-
-    def tested_by(self) -> list[str] | None:
-        """Groups of the test samples."""
-        return None if self.groups is None else [self.groups[i] for i in self.test.tolist()]
 
 
 def _wanted(
@@ -239,74 +181,19 @@ def _wanted(
     }
 
 
-def _loaded(
-    samples: Samples, done: Extraction, wanted: set[tuple[str, str]]
-) -> tuple[Samples, dict[tuple[str, str], Float[Tensor, "n _"]]]:
-    stored = done.store.keys()
+def _known(samples: Samples, done: Extraction) -> Samples:
+    """Samples that have a row in the store."""
+    stored = set(done.store.keys())
     rows = [i for i, key in enumerate(samples.keys) if key in stored]
     if not rows:
         first = f", first {done.set_aside[0].name!r}: {done.set_aside[0].reason}"
         raise LayerwiseError(
             f"no sample of {samples.source} could be read{first if done.set_aside else ''}"
         )
-    keys = [samples.keys[i] for i in rows]
-    return samples.take(rows), {
-        (column.layer, column.pooling): done.store.load(column.name, keys=keys).float()
-        for column in done.store.columns
-        if (column.layer, column.pooling) in wanted
-    }
+    return samples.take(rows)
 
 
 def _first(network: Network, samples: Samples) -> list[Inputs]:
     """Batches of the first samples, one for each size."""
     prepared = [network.prepare(samples.load(i)) for i in range(min(len(samples), max(_BATCHES)))]
     return [network.batch(prepared[:size]) for size in _BATCHES if size <= len(prepared)]
-
-
-def _measured(
-    head: nn.Module,
-    familiar: Mahalanobis,
-    sides: Mapping[str, Rows],
-    answers: _Answers,
-    level: float,
-) -> tuple[Float[Tensor, " 3"], Quality]:
-    """Temperature, margin and bound from validation samples; what they are worth on test."""
-    held, test = sides["held"], sides["test"]
-    with torch.no_grad():
-        ahead, last = head(held.features), head(test.features)
-        far = conformal(familiar(held.features).amin(1), level)
-        alarms = float((familiar(test.features).amin(1) > far).double().mean())
-    groups = answers.tested_by()
-    if answers.classes:
-        temperature = temperature_of(ahead, held.answers)
-        errors = [
-            calibration_error((last / each).softmax(1), test.answers) for each in (1.0, temperature)
-        ]
-        right = (last.argmax(1) == test.answers).double()
-        interval = bootstrap_mean(right, groups=groups)
-        most = int(sides["train"].answers.bincount().argmax())
-        quality = Quality(
-            "accuracy",
-            float(interval.value),
-            float(interval.low),
-            float(interval.high),
-            chance=float((test.answers == most).double().mean()),
-            calibration=(errors[0], errors[1]),
-            covered=None,
-            alarms=alarms,
-        )
-        return torch.tensor([temperature, 0.0, far]), quality
-    margin = conformal((ahead[:, 0].double() - held.answers).abs(), level)
-    missed = (last[:, 0].double() - test.answers).abs()
-    interval = bootstrap_r2(last[:, 0].double(), test.answers, groups=groups)
-    quality = Quality(
-        "R2",
-        float(interval.value),
-        float(interval.low),
-        float(interval.high),
-        chance=0.0,
-        calibration=None,
-        covered=float((missed <= margin).double().mean()),
-        alarms=alarms,
-    )
-    return torch.tensor([1.0, margin, far]), quality

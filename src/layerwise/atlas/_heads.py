@@ -1,47 +1,25 @@
 """What a reader ends in: from a row of features to one score for each class, or to one number.
 
 Each maker fits on training rows and chooses its setting on validation rows, just as the readout of
-its name does in a survey. What it makes is a plain module that can be rebuilt from its tensors.
+its name does in a survey. Ridge regression and class means need sums only: rows flow by, however
+many there are. What it makes is a plain module that can be rebuilt from its tensors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Protocol, final, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from layerwise.atlas._sides import Side, classes_of, wrong
 from layerwise.errors import LayerwiseError, unknown
-from layerwise.features import Ridge
+from layerwise.features import LinearMap, Moments, Ridge
 from layerwise.search import Logistic, NearestMean, Neighbours
-
-
-@final
-@dataclass(frozen=True)
-class Rows:
-    """Samples to fit or to choose on.
-
-    Args:
-        features: one row per sample.
-        answers: their classes, counted from 0 without gaps, or their quantities in float64.
-    """
-
-    features: Tensor
-    answers: Tensor
-
-    @property
-    def classes(self) -> int:
-        """Number of classes, or 0 for quantities."""
-        return 0 if self.answers.is_floating_point() else int(self.answers.max()) + 1
-
-    def wrong(self, scores: Float[Tensor, "n k"]) -> float:
-        """Share of wrong answers, or mean squared error."""
-        if self.answers.is_floating_point():
-            return float((scores[:, 0].double() - self.answers).square().mean())
-        return float((scores.argmax(1) != self.answers).double().mean())
 
 
 @runtime_checkable
@@ -53,7 +31,7 @@ class Maker(Protocol):
         """As readouts are called in a survey."""
         ...
 
-    def __call__(self, train: Rows, held: Rows, /) -> tuple[nn.Module, float | None]:
+    def __call__(self, train: Side, held: Side, /) -> tuple[nn.Module, float | None]:
         """Fit on the first, choose on the second; gives the head and its setting."""
         ...
 
@@ -74,21 +52,49 @@ class Linear:
     penalties: tuple[float, ...] = (1000.0, 100.0, 10.0, 1.0, 0.1)
     name: str = "linear"
 
-    def __call__(self, train: Rows, held: Rows) -> tuple[nn.Module, float | None]:
+    def __call__(self, train: Side, held: Side) -> tuple[nn.Module, float | None]:
         """Fit for all penalties at once."""
-        if not train.classes:
-            ridge = Ridge.fit(train.features, train.answers)
+        rows, others = train.whole(), held.whole()
+        if not classes_of(rows.answers):
+            ridge = Ridge.fit(rows.features, rows.answers)
             best = ridge.best()
             return ridge.linear(best).requires_grad_(False), float(ridge.penalties[best])
-        fitted = Logistic.fit(train.features, train.answers, penalties=self.penalties)
-        wrong = [held.wrong(logits) for logits in fitted(held.features)]
-        best = wrong.index(min(wrong))
+        fitted = Logistic.fit(rows.features, rows.answers, penalties=self.penalties)
+        errors = [wrong(logits, others.answers) for logits in fitted(others.features)]
+        best = errors.index(min(errors))
         return fitted.linear(best).requires_grad_(False), self.penalties[best]
 
     def restored(self, state: Mapping[str, Tensor], _: float | None) -> nn.Module:
         """A linear layer."""
-        weight = state["weight"]
-        return nn.utils.skip_init(nn.Linear, weight.shape[1], weight.shape[0]).requires_grad_(False)
+        return _blank(state)
+
+
+@final
+@dataclass(frozen=True)
+class LeastSquares:
+    """Ridge regression from sums, for classes with one column each that is 1 or 0.
+
+    The penalty is chosen by generalised cross-validation, for which the sums are enough, too.
+    """
+
+    name: str = "ridge"
+
+    def __call__(self, train: Side, _: Side) -> tuple[nn.Module, float | None]:
+        """Add up the rows as they flow by."""
+        classes, moments = classes_of(train.answers), Moments()
+        for part in train.parts():
+            answers = part.answers[:, None].double()
+            if classes:
+                answers = nn.functional.one_hot(part.answers, classes).double()
+            moments.update(part.features, answers)
+        fitted = LinearMap.of(moments)
+        head = _blank({"weight": fitted.weight.T})
+        head.load_state_dict({"weight": fitted.weight.T, "bias": fitted.bias})
+        return head, float(fitted.penalty)
+
+    def restored(self, state: Mapping[str, Tensor], _: float | None) -> nn.Module:
+        """A linear layer."""
+        return _blank(state)
 
 
 @final
@@ -98,15 +104,15 @@ class Means:
 
     name: str = "nearest-mean"
 
-    def __call__(self, train: Rows, _: Rows) -> tuple[nn.Module, float | None]:
-        """Average the classes."""
-        if not train.classes:
+    def __call__(self, train: Side, _: Side) -> tuple[nn.Module, float | None]:
+        """Average the classes as their rows flow by."""
+        if not classes_of(train.answers):
             raise LayerwiseError(
                 "the readout 'nearest-mean' reads classes, and this target is a quantity; take "
-                "'linear' or 'knn'"
+                "'linear', 'ridge' or 'knn'"
             )
-        means = NearestMean.fit(train.features, train.answers).means
-        return Distances(means.to(train.features.dtype)), None
+        fitted = (NearestMean.fit(part.features, part.answers) for part in train.parts())
+        return Distances(reduce(NearestMean.merge, fitted).means.float()), None
 
     def restored(self, state: Mapping[str, Tensor], _: float | None) -> nn.Module:
         """The means."""
@@ -125,12 +131,15 @@ class Nearest:
     counts: tuple[int, ...] = (1, 5, 20)
     name: str = "knn"
 
-    def __call__(self, train: Rows, held: Rows) -> tuple[nn.Module, float | None]:
+    def __call__(self, train: Side, held: Side) -> tuple[nn.Module, float | None]:
         """Store the training rows."""
-        index = Neighbours.fit(train.features)
-        tried = [Voting(index, train.answers, c) for c in self.counts if c <= len(train.features)]
-        wrong = [held.wrong(head(held.features)) for head in tried]
-        best = tried[wrong.index(min(wrong))]
+        rows = train.whole()
+        index = Neighbours.fit(rows.features)
+        tried = [Voting(index, rows.answers, c) for c in self.counts if c <= len(rows.features)]
+        # One search serves all of them, whatever is held is searched part by part.
+        parts = [index(part.features, count=tried[-1].count).rows for part in held.parts()]
+        errors = [wrong(head.vote(torch.cat(parts)), held.answers) for head in tried]
+        best = tried[errors.index(min(errors))]
         return best, float(best.count)
 
     def restored(self, state: Mapping[str, Tensor], setting: float | None) -> nn.Module:
@@ -179,22 +188,27 @@ class Voting(nn.Module):
         self.index = index
         self.register_buffer("answers", answers)
         self.count = count
-        self.classes = Rows(index.gallery, answers).classes
+        self.classes = classes_of(answers)
 
     def forward(self, features: Float[Tensor, "m d"]) -> Float[Tensor, "m k"]:
         """Logarithm of each class's share of the votes, none quite without; or the mean."""
-        near = self.answers[self.index(features, count=self.count).rows]
+        return self.vote(self.index(features, count=self.count).rows)
+
+    def vote(self, rows: Int[Tensor, "m c"]) -> Float[Tensor, "m k"]:
+        """The same from the nearest rows, of which the first ones count."""
+        near = self.answers[rows[:, : self.count]]
+        dtype = self.index.gallery.dtype
         if self.answers.is_floating_point():
-            return near.mean(1, keepdim=True).to(features.dtype)
+            return near.mean(1, keepdim=True).to(dtype)
         classes = self.classes
-        votes = nn.functional.one_hot(near, classes).to(features.dtype)
+        votes = nn.functional.one_hot(near, classes).to(dtype)
         # Of equally many votes the nearer ones count, by less than a vote together.
         nearer = 0.5 ** torch.arange(2.0, 2.0 + self.count, device=votes.device)
         tally = (votes * (1 + nearer)[:, None]).sum(1) + 1 / classes
         return (tally / tally.sum(1, keepdim=True)).log()
 
 
-MAKERS: tuple[Maker, ...] = (Linear(), Means(), Nearest())
+MAKERS: tuple[Maker, ...] = (Linear(), LeastSquares(), Means(), Nearest())
 
 
 def maker(name: str) -> Maker:
@@ -207,3 +221,9 @@ def maker(name: str) -> Maker:
         if each.name == name:
             return each
     raise unknown("readout", name, [each.name for each in MAKERS])
+
+
+def _blank(state: Mapping[str, Tensor]) -> nn.Module:
+    """A linear layer to be filled with these tensors."""
+    weight = state["weight"]
+    return nn.utils.skip_init(nn.Linear, weight.shape[1], weight.shape[0]).requires_grad_(False)

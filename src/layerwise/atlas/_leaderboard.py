@@ -8,17 +8,17 @@ in both validation score and time.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from typing import final
 
 import torch
 
 from layerwise.atlas._candidate import Candidate
 from layerwise.atlas._choose import Key, Standing, stand
+from layerwise.atlas._price import UNBOUNDED, Budget, Price
 from layerwise.atlas._reader import Progress
-from layerwise.data import Samples, split
+from layerwise.data import Samples, few_shot, split
 from layerwise.errors import LayerwiseError, unknown
 from layerwise.measures import probe
 from layerwise.models import Network
@@ -27,44 +27,8 @@ from layerwise.taps._saving import milliseconds
 
 _BATCHES = (1, 32)
 _REPEATS = 3
-
-
-@final
-@dataclass(frozen=True)
-class Price:
-    """What it takes to get to a layer.
-
-    Args:
-        alone: milliseconds of a sample in a batch of one.
-        together: milliseconds of a sample in a batch of 32, or of all samples where they are fewer.
-        parameters: of everything that has run by then.
-        bytes: of these parameters.
-    """
-
-    alone: float
-    together: float
-    parameters: int
-    bytes: int
-
-
-@final
-@dataclass(frozen=True)
-class Budget:
-    """What a reading may cost; None is no bound.
-
-    Args:
-        milliseconds: of a sample alone.
-        megabytes: of parameters that are kept.
-    """
-
-    milliseconds: float | None = None
-    megabytes: float | None = None
-
-    def allows(self, price: Price) -> bool:
-        """Whether a price is within it."""
-        return (self.milliseconds is None or price.alone <= self.milliseconds) and (
-            self.megabytes is None or price.bytes / 1e6 <= self.megabytes
-        )
+_ENOUGH = 500.0
+"""Milliseconds of one batch size after which it is not timed again."""
 
 
 def leaderboard(
@@ -131,8 +95,11 @@ def prices(network: Network, samples: Samples) -> dict[tuple[str, str], Price]:
     whole = []
     for size in (1, len(prepared)):
         inputs = network.batch(prepared[:size])
-        taken = [milliseconds(network.module, inputs) for _ in range(_REPEATS + 1)]
-        whole.append(median(taken[1:]) / size)  # the first run warms up
+        milliseconds(network.module, inputs)  # the first run warms up
+        taken = [milliseconds(network.module, inputs)]
+        while len(taken) < _REPEATS and sum(taken) < _ENOUGH:
+            taken.append(milliseconds(network.module, inputs))
+        whole.append(median(taken) / size)
     number = sum(p.numel() for p in network.module.parameters())
     size = sum(p.numel() * p.element_size() for p in network.module.parameters())
     return {
@@ -153,8 +120,9 @@ def rank(
     *,
     store: Path,
     layers: str = "blocks",
+    shots: int | None = None,
     seed: int = 0,
-    budget: Budget | None = None,
+    budget: Budget = UNBOUNDED,
     progress: Progress | None = None,
 ) -> tuple[tuple[Candidate, ...], dict[str, Extraction]]:
     """Read some networks and rank what could read a target; the short form of a survey.
@@ -165,6 +133,7 @@ def rank(
         target: its name.
         store: folder that features are kept in, so that an interrupted run goes on.
         layers: addresses or patterns of what to try.
+        shots: samples of each class that fit, and at most that choose; all of them without it.
         seed: of the split.
         budget: what may be spent.
         progress: called as `progress(stage, done, total)`.
@@ -196,22 +165,18 @@ def rank(
         for name, extraction in done.items()
         for column in extraction.store.columns
     }
+    priced = {at: price for network in networks for at, price in prices(network, known).items()}
+    read = {key[:2]: priced[key[:2]] for key in features}
+    budget.require_something(read, target)
     if progress is not None:
         progress("comparing", 0, 1)
-    table = probe(
-        features, known.targets[target], split(known, target, seed=seed), permutations=1, seed=seed
-    )
+    divided = split(known, target, seed=seed)
+    if shots is not None:
+        divided = few_shot(divided, known.targets[target], shots=shots, seed=seed)
+    table = probe(features, known.targets[target], divided, permutations=1, seed=seed)
     generator = torch.Generator().manual_seed(seed)
     standing = stand(known.targets[target], known.keys, [table], generator)
-    priced = {at: price for network in networks for at, price in prices(network, known).items()}
-    ranked = leaderboard(standing, priced, budget=budget or Budget(), generator=generator)
-    if not ranked[0].affordable:
-        cheapest = min(ranked, key=lambda each: (each.milliseconds[0], each.bytes))
-        raise LayerwiseError(
-            f"nothing that reads {target!r} is within the budget; the cheapest is "
-            f"{cheapest.layer} of {cheapest.network} with {cheapest.milliseconds[0]:.2f} ms and "
-            f"{cheapest.bytes / 1e6:.2f} MB"
-        )
+    ranked = leaderboard(standing, priced, budget=budget, generator=generator)
     if progress is not None:
         progress("comparing", 1, 1)
     return ranked, done

@@ -70,17 +70,17 @@ def look(network: Network, samples: Samples, shown: Sequence[int], layers: Seque
     )
     if not any(each.picture or each.words for each in looked):
         return Look((), (), {})
-    laid = dict(_laid(network, inputs, layers))
-    maps = {name: value for name, value in laid.items() if value.ndim == 4}
-    coloured = pictures(network.name, maps, seen)
+    values = read(network, inputs, layers)
+    coloured = () if network.modality == "text" else pictures(network, values, seen)
+    laid = dict(_laid(network, inputs, values))
     return Look(looked, coloured, dict(_concepts(inputs, laid, len(seen))))
 
 
 def _laid(
-    network: Network, inputs: Inputs, layers: Sequence[str]
+    network: Network, inputs: Inputs, values: Mapping[str, Tensor]
 ) -> Iterator[tuple[str, Float[Tensor, "n ..."]]]:
     """What the layers that have places give at them."""
-    for name, value in read(network, inputs, layers).items():
+    for name, value in values.items():
         with suppress(LayerwiseError):  # no places
             yield name, placed(network, network.layers[name], value, inputs).float().cpu()
 

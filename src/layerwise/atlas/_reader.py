@@ -28,6 +28,8 @@ from layerwise.models._feed import Feed
 from layerwise.models._hooks import at_rest
 from layerwise.search import Mahalanobis
 from layerwise.taps import Cut
+from layerwise.taps._channels_last import channels_last, helps_with
+from layerwise.taps._read import mask_of, pooled_by
 
 Progress = Callable[[str, int, int], None]
 
@@ -73,6 +75,7 @@ class Reader(nn.Module):
         self.feed = feed
         self.architecture = architecture
         self.example = example
+        self._reorder: bool | None = None
         self.eval()
 
     @property
@@ -160,7 +163,7 @@ class Reader(nn.Module):
         """
         margin, told = float(self.bounds[1]), samples.set_aside
         for batch, rows, aside in self._run(samples, batch_size, workers, progress):
-            with at_rest(self):
+            with torch.no_grad():
                 values, strangeness = self.read(rows) if len(rows) else self._nothing()
             names = tuple(samples.names[i] for i in batch.indices)
             yield Predictions(
@@ -222,7 +225,8 @@ class Reader(nn.Module):
             return torch.zeros(0, self.familiar.means.shape[1])
         try:
             with at_rest(self):
-                return self.features(self.batch(batch.prepared))
+                inputs = self.batch(batch.prepared)
+                return self.features(channels_last(inputs) if self._reordered() else inputs)
         except LayerwiseError:
             raise
         except Exception as error:
@@ -230,6 +234,14 @@ class Reader(nn.Module):
                 f"the reader fails on the batch from {samples.names[batch.indices[0]]!r}: "
                 f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             ) from error
+
+    def _reordered(self) -> bool:
+        """Whether pictures are better fed with their channels last; tried once."""
+        if self._reorder is None:
+            self._reorder = self.feed.modality == "image" and helps_with(
+                self.cut, self.known_batch(), lambda inputs: {("", ""): self.features(inputs)}
+            )
+        return self._reorder
 
     def _sound(
         self, batch: Batch, rows: Float[Tensor, "n d"], samples: Samples
@@ -261,19 +273,15 @@ def pooled(cut: Cut, columns: Sequence[tuple[str, str]], inputs: Inputs) -> Floa
         columns: layer and pooling of each part.
         inputs: a batch, with `attention_mask` where samples are padded.
     """
-    mask = inputs.get("attention_mask") if isinstance(inputs, Mapping) else None
+    mask = mask_of(inputs)
     parts: dict[tuple[str, str], Tensor] = {}
 
     def receive(layer: Layer, value: Tensor) -> None:
-        tokens = layer.sure.tokens(layer.sure.standard(value))
-        places = tokens[:, layer.sure.prefix :]
-        real = mask.bool() if mask is not None and mask.shape == tokens.shape[:2] else None
-        for name in [pooling for address, pooling in columns if address == layer.name]:
-            seen = tokens if name == "first" else places
-            parts[layer.name, name] = pooling_named(name)(seen, real).float()
+        ways = [pooling_named(pooling) for address, pooling in columns if address == layer.name]
+        parts.update(pooled_by(ways, layer, value, mask))
 
     cut.run(receive, inputs)
-    return torch.cat([parts[column] for column in columns], 1)
+    return torch.cat([parts[column].float() for column in columns], 1)
 
 
 def pooling_named(name: str) -> Pooling:

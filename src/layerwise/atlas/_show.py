@@ -18,6 +18,7 @@ from torch import Tensor
 
 from layerwise.atlas._atlas import LayerMap, LayerPicture, Neighbours, Shown
 from layerwise.data import Samples, Target, Unreadable
+from layerwise.models import Network
 
 _THUMBNAIL = 72
 _EXCERPT = 280
@@ -93,7 +94,7 @@ def neighbours(
 
 
 def pictures(
-    network: str, maps: Mapping[str, Float[Tensor, "n _ h w"]], samples: Sequence[int]
+    network: Network, values: Mapping[str, Float[Tensor, "n ..."]], samples: Sequence[int]
 ) -> tuple[LayerPicture, ...]:
     """Colour what each layer gives for a few images by its first three principal components.
 
@@ -101,31 +102,54 @@ def pictures(
     one thing along a row.
 
     Args:
-        network: its name.
-        maps: what its layers gave.
+        network: the network.
+        values: what its layers gave, in their standard form.
         samples: the first images that were read, by the place that `LayerPicture.sample` gives.
+    """
+    return tuple(
+        LayerPicture(network.name, layer, sample, picture)
+        for layer, value in values.items()
+        if (grid := on_grid(value[: len(samples)], network, layer)) is not None
+        for sample, picture in zip(samples, coloured(grid), strict=True)
+    )
+
+
+def coloured(grid: Float[Tensor, "n c h w"]) -> list[str]:
+    """Pictures of grids by their first three principal components, as data URIs.
+
+    Args:
+        grid: of one layer; one colour means one thing in all of them.
     """
     from PIL import Image
 
-    drawn = []
-    for layer, value in maps.items():
-        grid = _coarse(value[: len(samples)])
-        if grid.shape[3] < 2:
-            continue
-        n, _, h, w = grid.shape
-        colours = _components(grid.permute(0, 2, 3, 1).flatten(0, 2), 3)
-        low, high = colours.quantile(0.01, 0), colours.quantile(0.99, 0)
-        shades = ((colours - low) / (high - low).clamp_min(1e-12)).clamp(0, 1).mul(255)
-        for sample, image in zip(samples, shades.view(n, h, w, 3).byte().numpy(), strict=True):
-            drawn.append(
-                LayerPicture(network, layer, sample, data_uri(Image.fromarray(image), "PNG"))
-            )
-    return tuple(drawn)
+    n, _, h, w = grid.shape
+    colours = _components(grid.permute(0, 2, 3, 1).flatten(0, 2), 3)
+    low, high = colours.quantile(0.01, 0), colours.quantile(0.99, 0)
+    shades = ((colours - low) / (high - low).clamp_min(1e-12)).clamp(0, 1).mul(255)
+    images = shades.view(n, h, w, 3).byte().numpy()
+    return [data_uri(Image.fromarray(image), "PNG") for image in images]
 
 
-def _coarse(maps: Float[Tensor, "n c h w"]) -> Tensor:
-    factor = -(-max(maps.shape[2:]) // _FINEST_GRID)
-    return torch.nn.functional.avg_pool2d(maps, factor) if factor > 1 else maps
+def on_grid(value: Tensor, network: Network, layer: str) -> Float[Tensor, "n c h w"] | None:
+    """A layer's values at their places in the picture, not too fine; None where it has none."""
+    layout = network.layers[layer].sure
+    if layout.form == "map":
+        grid = value
+    elif layout.form == "tokens" and layout.grid is not None:
+        places = value[:, layout.prefix :].transpose(1, 2)
+        if places.shape[2] != layout.grid[0] * layout.grid[1]:
+            return None
+        grid = places.unflatten(2, layout.grid)
+    else:
+        return None
+    if grid.shape[-1] < 2:
+        return None
+    factor = -(-max(grid.shape[-2:]) // _FINEST_GRID)
+    return (
+        torch.nn.functional.avg_pool2d(grid.float().cpu(), factor)
+        if factor > 1
+        else grid.float().cpu()
+    )
 
 
 def _components(values: Float[Tensor, "n d"], count: int) -> Float[Tensor, "n k"]:

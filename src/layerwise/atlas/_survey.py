@@ -29,20 +29,21 @@ from layerwise.atlas._atlas import (
 )
 from layerwise.atlas._candidate import Candidate
 from layerwise.atlas._choose import Key, choose, stand
-from layerwise.atlas._combine import beside, combine
+from layerwise.atlas._combine import join
 from layerwise.atlas._controls import controls, drawn, untrained
 from layerwise.atlas._files import save
 from layerwise.atlas._geometry import collapse_of, dimensions_of, similarity_of, smallness
 from layerwise.atlas._inside import insides
 from layerwise.atlas._language import is_language_model, language_of
-from layerwise.atlas._leaderboard import Budget, Price, leaderboard, prices
+from layerwise.atlas._leaderboard import leaderboard, prices
 from layerwise.atlas._look import look
+from layerwise.atlas._price import UNBOUNDED, Budget, Price
 from layerwise.atlas._show import choose_shown, neighbours, place, show
 from layerwise.atlas._words import code, words
 from layerwise.data import Samples, Split, Target, split
 from layerwise.errors import LayerwiseError, unknown
 from layerwise.features.laws import Pooling
-from layerwise.measures import LinearReadout, probe
+from layerwise.measures import probe
 from layerwise.models import Network
 from layerwise.taps import Extraction, extract
 
@@ -61,7 +62,7 @@ def survey(
     layers: str | Iterable[str] = "blocks",
     poolings: Sequence[Pooling] | None = None,
     seeds: Sequence[int] = (0, 1, 2),
-    budget: Budget | None = None,
+    budget: Budget = UNBOUNDED,
     workers: int | None = None,
     progress: Progress | None = None,
     command: str = "",
@@ -81,14 +82,14 @@ def survey(
         layers: addresses or patterns.
         poolings: as in `extract`.
         seeds: of the splits and all that is drawn.
-        budget: what a candidate of the leaderboard may cost.
+        budget: what may be spent; nothing dearer is chosen.
         workers: processes that decode samples.
         progress: called as `progress(stage, done, total)`.
         command: what was typed to make the atlas, for its provenance.
 
     Raises:
-        LayerwiseError: no network, two of one name, no or unknown targets, or what `extract` and
-            `split` refuse.
+        LayerwiseError: no network, two of one name, no or unknown targets, nothing within the
+            budget, or what `extract` and `split` refuse.
     """
     named = _named(networks)
     names = _chosen_targets(samples, targets, networks)
@@ -101,7 +102,7 @@ def survey(
             extractions[name] = extract(
                 network,
                 samples,
-                out / "features" / f"{_file_name(name)}.lance",
+                store_of(out, name),
                 layers=layers,
                 poolings=poolings,
                 workers=workers,
@@ -113,6 +114,9 @@ def survey(
     with clock.stage("costs"):
         priced = {at: cost for each in named.values() for at, cost in prices(each, known).items()}
         listed = _layer_rows(named, extractions, features, priced)
+        if names:
+            read = {key[:2]: priced[key[:2]] for key in features}
+            budget.require_something(read, ", ".join(names))
     with clock.stage("untrained control"):
         few = drawn(range(len(rows)), seeds[0])
         random = {
@@ -131,7 +135,7 @@ def survey(
             few=few,
             layers=listed,
             priced=priced,
-            budget=budget or Budget(),
+            budget=budget,
             seeds=seeds,
             clock=clock,
         )
@@ -181,7 +185,7 @@ def survey(
             choices=tuple(
                 replace(
                     j.choice,
-                    words=words(j.choice, j.row, len(named)),
+                    words=words(j.choice, j.row, len(named), budget, j.candidates),
                     code=code(j.choice.best, named, j.members),
                 )
                 for j in judged
@@ -196,6 +200,7 @@ def survey(
             set_aside=_set_aside(samples, extractions),
             language=tuple(found for found in language if found is not None),
             candidates=tuple(candidate for j in judged for candidate in j.candidates),
+            budget=budget,
             looked=tuple(each for found in looks.values() for each in found.looked),
             inside=inside,
             exemplars=show(known, exemplary, sides),
@@ -234,29 +239,32 @@ def _judge(
 ) -> _Judged:
     generator = torch.Generator().manual_seed(seeds[0])
     splits = [split(samples, target, seed=seed) for seed in seeds]
-    with clock.stage(f"joining layers for {target.name}"):
-        joined = combine(features, target, splits, seeds)
     tables = []
     for done, (seed, divided) in enumerate(zip(seeds, splits, strict=True)):
         with clock.stage(f"judging {target.name}", done, len(seeds)):
-            table = probe(features, target, divided, seed=seed)
-            several = {each.key: each.features for each in joined[done]}
-            if several:
-                linear = (LinearReadout(),)
-                table = beside(table, probe(several, target, divided, readouts=linear, seed=seed))
-            tables.append(table)
+            tables.append(probe(features, target, divided, seed=seed))
+    with clock.stage(f"joining layers for {target.name}"):
+        tables, joined = join(features, target, splits, seeds, tables)
     row = _target_row(target, splits[0])
     standing = stand(target, samples.keys, tables, generator)
     read = [layer for layer in layers if not layer.refused]
     costs = {(layer.network, layer.layer): layer.milliseconds for layer in read}
-    costs |= {e.key[:2]: max(costs[e.key[0], name] for name in e.members) for e in joined[0]}
+    costs |= {e.key[:2]: max(costs[e.key[0], name] for name in e.members) for e in joined}
+    members = {each.key: each.members for each in joined}
+    # Several layers of a network cost what the deepest of them costs.
+    deepest = {
+        (key[0], key[1]): max((priced[key[0], name] for name in names), key=lambda p: p.alone)
+        for key, names in members.items()
+    }
+    payable = {**priced, **deepest}
     with clock.stage(f"choosing for {target.name}"):
         choice = choose(
             standing,
             milliseconds=costs,
             last={layer.network: layer.layer for layer in read},
             generator=generator,
-            combined=[each.key for each in joined[0]],
+            combined=list(members),
+            affordable={at for at, price in payable.items() if budget.allows(price)},
         )
         checks = controls(
             target,
@@ -268,13 +276,7 @@ def _judge(
             generator=generator,
         )
         collapsed = collapse_of(target, features, splits[0].train)
-    members = {each.key: each.members for each in joined[0]}
-    # Several layers of a network cost what the deepest of them costs.
-    deepest = {
-        (key[0], key[1]): max((priced[key[0], name] for name in names), key=lambda p: p.alone)
-        for key, names in members.items()
-    }
-    ranked = leaderboard(standing, {**priced, **deepest}, budget=budget, generator=generator)
+    ranked = leaderboard(standing, payable, budget=budget, generator=generator)
     return _Judged(row, splits[0], standing.scores, choice, members, checks, collapsed, ranked)
 
 
@@ -331,8 +333,15 @@ def _make(folder: Path) -> None:
         ) from error
 
 
-def _file_name(network: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", network).strip("-.") or "network"
+def store_of(folder: Path, network: str) -> Path:
+    """Where an atlas keeps the features of a network.
+
+    Args:
+        folder: of the atlas.
+        network: its name.
+    """
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", network).strip("-.") or "network"
+    return folder / "features" / f"{name}.lance"
 
 
 def _load(

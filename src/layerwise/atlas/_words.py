@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from layerwise.atlas._atlas import Choice, Score, TargetRow
+from layerwise.atlas._candidate import Candidate
 from layerwise.atlas._choose import Key
+from layerwise.atlas._price import Budget
 from layerwise.models import Network
 
 _POOLED = {
@@ -22,8 +24,22 @@ _POOLINGS = {"mean": "Mean", "first": "First", "last": "Last", "max": "Max", "ge
 _JOINS = {"greedy": "Greedy", "weighted-sum": "WeightedSum", "first-last": "FirstLast"}
 
 
-def words(choice: Choice, row: TargetRow, networks: int) -> str:
-    """Say what the choice is, in a few sentences."""
+def words(
+    choice: Choice,
+    row: TargetRow,
+    networks: int,
+    budget: Budget,
+    candidates: Sequence[Candidate],
+) -> str:
+    """Say what the choice is, in a few sentences.
+
+    Args:
+        choice: the choice.
+        row: its target.
+        networks: how many there are.
+        budget: what it may cost.
+        candidates: all ways to read the target; of those that are too dear the best comes first.
+    """
     best, last, cheapest = choice.best, choice.last, choice.cheapest
     sentences = [
         f"{row.target} is read best from {best.layer}{_of(best, networks)} ({_how(best)}): "
@@ -44,6 +60,17 @@ def words(choice: Choice, row: TargetRow, networks: int) -> str:
         sentences.append(
             f"{cheapest.layer}{_of(cheapest, networks)} ({cheapest.test:.3f}) is as good as "
             f"far as these data can tell{saved.replace('%', ' %')}."
+        )
+    dear = [candidate for candidate in candidates if not candidate.affordable]
+    if dear:
+        missed = dear[0].validation > best.validation
+        sentences.append(
+            f"A budget of {budget} leaves out {len(dear)} of {len(candidates)} ways to read it, "
+            + (
+                f"the best of them {dear[0].layer}{_of(dear[0], networks)} ({dear[0].test:.3f})."
+                if missed
+                else "none of which did better on validation samples."
+            )
         )
     if not choice.enough:
         sentences.append(
@@ -96,5 +123,5 @@ def _how(score: Score) -> str:
     return f"{_POOLED[score.pooling]}, {score.readout} readout"
 
 
-def _of(score: Score, networks: int) -> str:
+def _of(score: Score | Candidate, networks: int) -> str:
     return f" of {score.network}" if networks > 1 else ""

@@ -40,8 +40,8 @@ def survey(
     """Rank the layers of networks on your data, and write a page that opens offline."""
     from layerwise import atlas, models, report
     from layerwise import data as room
-    from layerwise.atlas._leaderboard import Budget
     from layerwise.atlas._plain import to_plain
+    from layerwise.atlas._price import Budget
 
     samples = room.open(
         data,

@@ -23,6 +23,7 @@ from layerwise.cli._compare import compare
 from layerwise.cli._concepts import concepts
 from layerwise.cli._demo import demo
 from layerwise.cli._explain import explain
+from layerwise.cli._export import export
 from layerwise.cli._extract import extract
 from layerwise.cli._groups import find_copies, find_groups
 from layerwise.cli._index import make_index
@@ -33,6 +34,7 @@ from layerwise.cli._networks import list_networks
 from layerwise.cli._output import note
 from layerwise.cli._reader import embed, fit, predict
 from layerwise.cli._search import find
+from layerwise.cli._serve import serve
 from layerwise.cli._threads import settle_threads
 from layerwise.cli._trace import trace
 from layerwise.cli._visualize import visualize
@@ -103,6 +105,8 @@ app.command("match")(match)
 app.command("fit")(fit)
 app.command("predict")(predict)
 app.command("embed")(embed)
+app.command("export")(export)
+app.command("serve")(serve)
 app.command("explain")(explain)
 app.command("list")(list_methods)
 app.command("visualize")(visualize)

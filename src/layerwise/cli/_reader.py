@@ -42,8 +42,13 @@ def fit(
         str, typer.Option("--fusion", help="Combine the layers: greedy, weighted-sum, first-last.")
     ] = "",
     readout: Annotated[
-        str, typer.Option("--readout", help="linear, nearest-mean or knn; without it the best.")
+        str,
+        typer.Option("--readout", help="linear, ridge, nearest-mean or knn; without it the best."),
     ] = "",
+    shots: Annotated[
+        int | None,
+        typer.Option("--shots", min=1, help="Fit and choose on so many samples of each class."),
+    ] = None,
     budget_ms: option.BudgetMs = None,
     budget_mb: option.BudgetMb = None,
     path_column: option.PathColumn = None,
@@ -59,8 +64,10 @@ def fit(
     from layerwise import atlas, models
     from layerwise import data as room
     from layerwise.atlas._affine import fusion_named
-    from layerwise.atlas._leaderboard import Budget, rank
+    from layerwise.atlas._facts import DRAWS
+    from layerwise.atlas._leaderboard import rank
     from layerwise.atlas._plain import to_plain
+    from layerwise.atlas._price import UNBOUNDED, Budget
     from layerwise.atlas._reader import pooling_named
     from layerwise.errors import LayerwiseError
 
@@ -80,6 +87,12 @@ def fit(
     opened = [models.open(each, device=device_for(device)) for each in networks]
     if kind is not None and len(opened) > 1:
         raise LayerwiseError(f"--fusion combines layers of one network, not of {len(opened)}")
+    budget = Budget(budget_ms, budget_mb)
+    if kind is not None and budget != UNBOUNDED:
+        raise LayerwiseError(
+            f"a budget of {budget} chooses among layers, and --fusion takes those of --layers; "
+            "give one of the two"
+        )
     kept = out / "features"
     ranked: tuple[Candidate, ...] = ()
     with progress() as show:
@@ -91,6 +104,7 @@ def fit(
                 layers=layers,
                 fusion=kind,
                 readout=readout or "linear",
+                shots=shots,
                 seed=seed,
                 progress=show,
             )
@@ -102,7 +116,8 @@ def fit(
                 store=kept,
                 layers=layers,
                 seed=seed,
-                budget=Budget(budget_ms, budget_mb),
+                budget=budget,
+                shots=shots,
                 progress=show,
             )
             best = next((c for c in ranked if readout in ("", c.readout)), ranked[0])
@@ -113,6 +128,7 @@ def fit(
                 layers=[best.layer],
                 poolings=[pooling_named(best.pooling)],
                 readout=readout or best.readout,
+                shots=shots,
                 seed=seed,
                 extraction=done[best.network],
                 progress=show,
@@ -135,6 +151,12 @@ def fit(
         f"{quality.metric} {quality.score:.3f}, 95 % interval {quality.low:.3f} to "
         f"{quality.high:.3f}; knowing nothing gives {quality.chance:.3f}."
     )
+    if quality.draws is not None:
+        low, high = quality.draws
+        say(
+            f"Fitted on {shots} samples of each class and chosen on as many; {DRAWS} other draws "
+            f"of them give {low:.3f} to {high:.3f}."
+        )
     if quality.calibration is not None:
         before, after = quality.calibration
         say(f"Calibration error on test samples: {before:.3f} before, {after:.3f} after.")

@@ -9,7 +9,7 @@ from layerwise.data._camera import Camera, orbit
 from layerwise.data._open import open  # noqa: A004 - always written as layerwise.data.open
 from layerwise.data._render import View, render, tabletop
 from layerwise.data._samples import Modality, Samples, SetAside, Target, Unreadable
-from layerwise.data._split import Split, split
+from layerwise.data._split import Split, few_shot, split
 
 __all__ = [
     "Batch",
@@ -29,6 +29,7 @@ __all__ = [
     "View",
     "batches",
     "builtin",
+    "few_shot",
     "open",
     "orbit",
     "render",

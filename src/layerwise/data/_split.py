@@ -89,6 +89,50 @@ def split(
     return _given(samples, target, strata, fractions[1] / (fractions[0] + fractions[1]), seed)
 
 
+def few_shot(divided: Split, target: Target, *, shots: int, seed: int) -> Split:
+    """Keep only a few samples of each class to fit on, and as many to choose on.
+
+    The test side stays as it is. What is not kept is left out, and so are classes of whose samples
+    none fits.
+
+    Args:
+        divided: as `split` gives it.
+        target: what it was divided for.
+        shots: samples of each class on the training side, and on the validation side at most.
+        seed: another one draws other samples.
+
+    Raises:
+        LayerwiseError: the target is a quantity, or `shots` is below 1.
+
+    Example:
+        >>> import torch
+        >>> even = Target("even", "class", torch.arange(20) % 2, ("yes", "no"))
+        >>> rows = torch.arange(20)
+        >>> few = few_shot(Split(rows[:12], rows[12:16], rows[16:]), even, shots=3, seed=0)
+        >>> len(few.train), len(few.validation), len(few.test), len(few.left_out)
+        (6, 4, 4, 6)
+    """
+    if target.kind != "class":
+        raise LayerwiseError(
+            f"shots={shots} counts samples of a class, and {target.name!r} is a quantity; take "
+            "fewer samples with limit"
+        )
+    if shots < 1:
+        raise LayerwiseError(f"shots={shots}; give 1 or more samples of each class")
+    generator = torch.Generator().manual_seed(seed)
+    kept = []
+    for side in (divided.train, divided.validation):
+        drawn = side[torch.randperm(len(side), generator=generator)]
+        labels = target.values[drawn]
+        firsts = [drawn[labels == label][:shots] for label in labels.unique()]
+        kept.append(torch.cat(firsts).sort().values)
+    before = torch.cat([divided.train, divided.validation])
+    rest = before[~torch.isin(before, torch.cat(kept))]
+    note = f"{shots} samples of each class fit and as many choose; {len(rest)} are left out"
+    left_out = torch.cat([divided.left_out, rest]).sort().values
+    return Split(kept[0], kept[1], divided.test, left_out, (*divided.notes, note))
+
+
 def _made(
     samples: Samples,
     target: Target,

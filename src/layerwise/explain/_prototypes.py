@@ -145,16 +145,16 @@ class SupportTrivialPrototypes(nn.Module):
             )
         with seeded(seed), torch.enable_grad():
             branches = [Branch(feature_map.shape[1], len(classes), count, width) for _ in range(2)]
+            # In float64, as absolute values and maxima let the rounding of float32 grow.
+            maps = feature_map.double()
             for branch in branches:
-                branch.to(feature_map)
-            _learn(branches, feature_map, index, epochs=epochs, batch=batch, rate=rate)
+                branch.to(maps)
+            _learn(branches, maps, index, epochs=epochs, batch=batch, rate=rate)
             with torch.no_grad():
-                places = torch.stack(
-                    [_put_on_places(each, feature_map, index) for each in branches]
-                )
-            _tune(branches, feature_map, index, epochs, rate)
+                places = torch.stack([_put_on_places(each, maps, index) for each in branches])
+            _tune(branches, maps, index, epochs, rate)
         for branch in branches:
-            branch.requires_grad_(False)
+            branch.requires_grad_(False).to(feature_map.dtype)
         return cls(*branches, classes=classes, places=places)
 
     def forward(self, feature_map: Float[Tensor, "m c h w"]) -> Float[Tensor, "m k"]:

@@ -56,27 +56,42 @@ class Decomposition:
 
     def solve(self, y: Float[Tensor, "n k"], penalties: Float[Tensor, " p"]) -> Solution:
         """Solve for centred targets and positive penalties."""
-        solve = self._dual if len(self.x) < self.x.shape[1] else self._primal
-        weight, residual, kept = solve(y, penalties)
-        # A row that alone decides a direction (nothing kept) has no such answer: stay finite.
-        kept = kept.clamp(min=torch.finfo(kept.dtype).eps)
-        return Solution(weight, residual / kept.unsqueeze(2))
+        fit, across = (self._dual, self.x.T) if self._wide else (self._primal, self.vectors)
+        coefficients, residual, kept = fit(y, penalties)
+        return Solution(_each(across, coefficients), _left_out(residual, kept))
+
+    def left_out(
+        self, y: Float[Tensor, "n k"], penalties: Float[Tensor, " p"]
+    ) -> Float[Tensor, "p n k"]:
+        """Only the residuals of `solve`, which are cheaper to have."""
+        fit = self._dual if self._wide else self._primal
+        _, residual, kept = fit(y, penalties)
+        return _left_out(residual, kept)
+
+    @property
+    def _wide(self) -> bool:
+        return len(self.x) < self.x.shape[1]
 
     def _primal(self, y: Tensor, penalties: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Weights, residuals and 1 - leverage."""
+        """Coefficients of the eigenvectors, residuals and 1 - leverage."""
         scores = self.x @ self.vectors
         inverse = 1 / (self.spectrum[:, None] + penalties)
         coefficients = _spread(inverse, scores.T @ y)
         residual = y - _each(scores, coefficients)
         kept = 1 - 1 / len(y) - (scores.square() @ inverse).T
-        return _each(self.vectors, coefficients), residual, kept
+        return coefficients, residual, kept
 
     def _dual(self, y: Tensor, penalties: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The same; the residuals are the penalty times the dual weights."""
+        """Weights of the rows, and the same; the residuals are these weights times the penalty."""
         inverse = 1 / (self.spectrum[:, None] + penalties)
         dual = _each(self.vectors, _spread(inverse, self.vectors.T @ y))
         kept = (self.vectors.square() @ (inverse * penalties)).T - 1 / len(y)
-        return self.x.T @ dual, penalties[:, None, None] * dual, kept
+        return dual.transpose(0, 1), penalties[:, None, None] * dual, kept
+
+
+def _left_out(residual: Float[Tensor, "p n k"], kept: Float[Tensor, "p n"]) -> Tensor:
+    # A row that alone decides a direction (nothing kept) has no such answer: stay finite.
+    return residual / kept.clamp(min=torch.finfo(kept.dtype).eps).unsqueeze(2)
 
 
 def _spread(inverse: Float[Tensor, "r p"], projected: Float[Tensor, "r k"]) -> Tensor:

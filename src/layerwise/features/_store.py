@@ -171,20 +171,22 @@ class Store:
             start += len(part)
         return out
 
-    def stream(self, column: Column | str) -> Iterator[Tensor]:
-        """Read one column in parts `[rows d]`, in the order of the rows.
+    def stream(self, *columns: Column | str) -> Iterator[Tensor]:
+        """Read columns side by side in parts `[rows d]`, in the order of the rows.
 
         Raises:
             LayerwiseError: there is no such column.
         """
-        found = self._column(column)
+        found = [self._column(column) for column in columns]
+        size = rows_at_once(4 * sum(column.width for column in found))
         with plain_errors(self.path):
             scanner = self._dataset.scanner(
-                columns=[found.name], batch_size=rows_at_once(4 * found.width), batch_readahead=2
+                columns=[column.name for column in found], batch_size=size, batch_readahead=2
             )
             for batch in scanner.to_batches():
-                values = torch.tensor(batch.column(0).flatten().to_numpy())
-                yield values.view(-1, found.width)
+                values = [batch.column(i).flatten().to_numpy() for i in range(len(found))]
+                parts = zip(values, found, strict=True)
+                yield torch.cat([torch.tensor(v).view(-1, c.width) for v, c in parts], 1)
 
     def values(self, name: str, keys: Sequence[str] | None = None) -> Values:
         """Read a target, or the names of the samples.

@@ -6,12 +6,13 @@ the combination cannot yet explain (its leave-one-out residuals) on that layer a
 `redundancy` times the part of the candidate that the combination already predicts. The winner
 joins, all chosen layers are fitted together, and the search ends when that helps no more. LOES
 judges layers so too, but wants equal widths; every error here is an exact leave-one-out error
-instead, and each layer is decomposed only once.
+instead, each layer is decomposed only once, and of a wide candidate a few random sums of
+its features say how much of it is predicted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import final
 
 import torch
@@ -22,6 +23,9 @@ from layerwise.errors import LayerwiseError
 from layerwise.features._decomposition import Decomposition
 from layerwise.features._standardise import Standardise
 from layerwise.fuse._layers import Held, Layers, balanced, columns, pick, require_layers
+
+_SKETCHED = 16
+"""Features of a layer, or sums of them, that its redundancy is measured by."""
 
 
 @final
@@ -83,6 +87,7 @@ class Greedy(nn.Module):
         y = units(columns(targets).double())
         blocks = {name: balanced(features) for name, features in layers.items()}
         rows = {name: blocks[name](features.double()) for name, features in layers.items()}
+        sketches = {name: _sketch(x) for name, x in rows.items()}
         solvers = {name: Decomposition.of(x) for name, x in rows.items()}
         penalties = n * torch.logspace(-6, 2, 13, dtype=torch.float64, device=y.device)
         chosen: list[str] = []
@@ -95,7 +100,8 @@ class Greedy(nn.Module):
                 if name not in chosen
             }
             trial = [*chosen, min(costs, key=costs.__getitem__)]
-            joint = Decomposition.of(torch.cat([rows[name] for name in trial], 1))
+            wide = [rows[name] for name in trial]
+            joint = Decomposition.of(torch.cat(wide, 1)) if chosen else solvers[trial[0]]
             solution = joint.solve(y, penalties)
             best = int(solution.left_out.square().mean((1, 2)).argmin())
             error = solution.left_out[best].square().mean().item()
@@ -107,7 +113,8 @@ class Greedy(nn.Module):
                 break
             chosen, errors = trial, [*errors, error]
             residual = solution.left_out[best]
-            price = {name: _told(joint, x, penalties[best]) for name, x in rows.items()}
+            if len(chosen) < limit:
+                price = _told(joint, sketches, penalties[best])
         return cls(chosen, errors, [blocks[name] for name in chosen])
 
     def forward(self, layers: Layers) -> Float[Tensor, "n w"]:
@@ -134,11 +141,28 @@ def _units(targets: Tensor) -> Standardise:
 def _left(solver: Decomposition, residual: Tensor, penalties: Tensor) -> float:
     """Part of the error that a layer alone cannot take away."""
     centred = residual - residual.mean(0)
-    errors = solver.solve(centred, penalties).left_out.square().mean((1, 2))
+    errors = solver.left_out(centred, penalties).square().mean((1, 2))
     return (errors.min() / residual.square().mean()).item()
 
 
-def _told(joint: Decomposition, candidate: Tensor, penalty: Tensor) -> float:
-    """Part of a layer's variance that the chosen ones predict."""
-    left_out = joint.solve(candidate, penalty.reshape(1)).left_out
-    return max(0.0, 1 - (left_out.square().sum() / candidate.square().sum()).item())
+def _sketch(rows: Float[Tensor, "n d"]) -> Float[Tensor, "n s"]:
+    """Few random sums of many features: how much of them is predicted is nearly how much of all."""
+    if rows.shape[1] <= _SKETCHED:
+        return rows
+    generator = torch.Generator(rows.device).manual_seed(0)
+    sums = torch.randn(
+        rows.shape[1], _SKETCHED, generator=generator, dtype=rows.dtype, device=rows.device
+    )
+    return rows @ sums
+
+
+def _told(
+    joint: Decomposition, candidates: Mapping[str, Float[Tensor, "n _"]], penalty: Tensor
+) -> dict[str, float]:
+    """Part of each layer's variance that the chosen ones predict."""
+    every = torch.cat(list(candidates.values()), 1)
+    open_ = joint.left_out(every, penalty.reshape(1))[0].square().sum(0)
+    widths = [x.shape[1] for x in candidates.values()]
+    parts = zip(open_.split(widths), every.square().sum(0).split(widths), strict=True)
+    told = [max(0.0, 1 - (left.sum() / whole.sum()).item()) for left, whole in parts]
+    return dict(zip(candidates, told, strict=True))

@@ -17,6 +17,7 @@ from layerwise.measures._feature_complexity import (
     feature_complexity,
     feature_importance,
 )
+from layerwise.measures._fine_tuned import FineTuned, fine_tuned
 from layerwise.measures._follow import Follow, Followed
 from layerwise.measures._follow_adapters import for_lightning, for_trainer
 from layerwise.measures._intrinsic_dimension import intrinsic_dimension
@@ -52,6 +53,7 @@ from layerwise.measures._surface_scores import (
     depth_scores,
     normal_scores,
 )
+from layerwise.measures._token_probe import TokenProbe, token_probe
 from layerwise.measures._view_matches import ViewMatches, match_views
 
 __all__ = [
@@ -67,6 +69,7 @@ __all__ = [
     "DepthUse",
     "Differences",
     "FeatureComplexity",
+    "FineTuned",
     "Follow",
     "Followed",
     "Interval",
@@ -92,6 +95,7 @@ __all__ = [
     "StabilityPlasticity",
     "Surface",
     "SurfaceDecoder",
+    "TokenProbe",
     "ViewMatches",
     "aligned",
     "amplified",
@@ -112,6 +116,7 @@ __all__ = [
     "effective_rank",
     "feature_complexity",
     "feature_importance",
+    "fine_tuned",
     "for_lightning",
     "for_trainer",
     "holm",
@@ -136,5 +141,6 @@ __all__ = [
     "spectral_learning_order",
     "spectrum",
     "stability_plasticity",
+    "token_probe",
     "transitivity",
 ]

@@ -69,12 +69,13 @@ def left_out(
     else:
         grid = torch.as_tensor(penalties, dtype=torch.float64, device=features.device)
     problem = _Rows(features, targets, _standardise(features, scale=scale), len(grid))
-    blocks = problem.primal if n >= features.shape[1] else problem.dual
-    errors = sum(residual.square().sum(1) for _, residual in blocks(grid))
+    # All rows at once are kept; blocks of rows are made again.
+    held = list(problem.dual(grid)) if n < features.shape[1] else []
+    errors = sum(residual.square().sum(1) for _, residual in held or problem.primal(grid))
     assert isinstance(errors, Tensor)
     best = errors.sum(1).argmin().expand(errors.shape[1]) if alike else errors.argmin(0)
     parts = []
-    for y, residual in blocks(grid):
+    for y, residual in held or problem.primal(grid):
         parts.append(then(y, residual.gather(0, best.expand(1, len(y), -1))[0]))
     return torch.cat(parts)
 

@@ -18,10 +18,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from layerwise._paper import paper
-from layerwise.errors import LayerwiseError
 from layerwise.measures._cka import cka
+from layerwise.measures._on_grid import on_grid
 from layerwise.models import Network
-from layerwise.taps import read
 
 _PATCH = 8
 
@@ -84,28 +83,10 @@ def localisation(
         >>> found.grid, found.similarity.shape
         ((8, 8), torch.Size([64, 64]))
     """
-    network.take_example(image)
-    chosen = network.layers.select(layer)
-    if len(chosen) != 1:
-        raise LayerwiseError(f"layer={layer!r} picks {len(chosen)} layers; give one")
-    (seen,) = chosen
-    layout = seen.sure
-    values = read(network, image, seen.name)[seen.name]
-    grid = tuple(values.shape[2:]) if layout.form == "map" else layout.grid
-    places = layout.tokens(values)[:, layout.prefix :]
-    if grid is None or grid[0] * grid[1] != places.shape[1]:
-        raise LayerwiseError(
-            f"the {places.shape[1]} places of layer {seen.name!r} are on no grid that is known; "
-            "give a map or tokens, and pictures of the size of the network's example"
-        )
-    rows, columns = (min(side, length) for length in grid)
-    if (rows, columns) != tuple(grid):
-        maps = places.transpose(1, 2).unflatten(2, grid)
-        small = functional.adaptive_avg_pool2d(maps, (rows, columns))
-        places = small.flatten(2).transpose(1, 2)
-    patches = _patches(image, (rows, columns)).to(places.dtype)
-    similarity = cka(list(places.unbind(1)), list(patches.unbind(1)))
-    return Localisation(seen.name, (rows, columns), similarity)
+    seen = on_grid(network, image, layer, side=side)
+    patches = _patches(image, seen.grid).to(seen.places.dtype)
+    similarity = cka(list(seen.places.unbind(1)), list(patches.unbind(1)))
+    return Localisation(seen.layer, seen.grid, similarity)
 
 
 def _patches(image: Float[Tensor, "n 3 H W"], grid: tuple[int, ...]) -> Float[Tensor, "n p k"]:

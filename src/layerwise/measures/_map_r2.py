@@ -24,6 +24,7 @@ from layerwise.features._standardise import Standardise
 from layerwise.measures._checked import centred, checked
 
 _LEAST = 3  # samples: with two, one predicts the other
+_ROWS = 4096
 
 
 @paper(
@@ -104,11 +105,26 @@ def _layers(features: Tensor | Sequence[Tensor]) -> list[Tensor]:
 def _explained(solver: Decomposition, y: Float[Tensor, "n k"]) -> Float[Tensor, ""]:
     total = y.square().sum()
     penalty = _penalty(solver, y, total)
-    error = solver.solve(y, penalty[None]).left_out.square().sum()
+    error = _error(solver, y, penalty)
     n = len(y)
     # A mean that leaves one out errs by n / (n - 1) on it: that is what 0 stands for.
     baseline = total * (n / (n - 1)) ** 2
     return torch.where(total > 0, 1 - error / baseline, torch.nan)
+
+
+def _error(solver: Decomposition, y: Tensor, penalty: Tensor) -> Float[Tensor, ""]:
+    """Squared errors of all samples, each left out; many samples in blocks of them."""
+    if len(y) < solver.x.shape[1]:
+        return solver.solve(y, penalty[None]).left_out.square().sum()
+    inverse = 1 / (solver.spectrum + penalty)
+    weight = inverse[:, None] * (solver.vectors.T @ (solver.x.T @ y))
+    error = y.new_zeros(())
+    for rows, aims in zip(solver.x.split(_ROWS), y.split(_ROWS), strict=True):
+        scores = rows @ solver.vectors
+        kept = 1 - 1 / len(y) - scores.square() @ inverse
+        off = (aims - scores @ weight) / kept.clamp(min=torch.finfo(y.dtype).eps)[:, None]
+        error += off.square().sum()
+    return error
 
 
 def _penalty(solver: Decomposition, y: Tensor, total: Tensor) -> Float[Tensor, ""]:

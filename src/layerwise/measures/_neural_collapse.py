@@ -21,10 +21,11 @@ from torch import Tensor
 
 from layerwise._paper import paper
 from layerwise.errors import LayerwiseError
-from layerwise.measures._checked import centre, centred, checked
+from layerwise.measures._checked import centre, checked
 from layerwise.search import NearestMean
 
 _PAIRS = 2**22  # numbers in a block of pairs of classes
+_ROWS = 4096  # taken into float64 at a time
 
 
 @final
@@ -94,34 +95,37 @@ def neural_collapse(
         >>> bool(collapse.nc1 < 1e-12), round(collapse.nc4.item(), 6)
         (True, 1.0)
     """
-    rows = checked(features, least=2).double()
+    rows = checked(features, least=2)
     for given in (labels, labels if predictions is None else predictions):
         if len(given) != len(rows):
             raise LayerwiseError(f"{len(given)} labels for {len(rows)} samples; give one for each")
     counts, kept = _frequent(labels, min_count)
-    rows, labels = rows[kept], labels[kept]
+    rows, labels = (rows, labels) if kept.all() else (rows[kept], labels[kept])
     nearest = NearestMean.fit(rows, labels)
     index = torch.searchsorted(nearest.classes, labels)
     spokes = nearest.means - nearest.means.mean(dim=0)
-    within = rows - nearest.means[index]
-    spread = within.square().sum(dim=1)
-    cdnv, coherence = _pairs(
-        spokes, spread.new_zeros(len(spokes)).index_add(0, index, spread) / counts
-    )
+    inverse = torch.linalg.pinv(spokes)
+    spread, nc1 = counts.new_zeros(len(spokes)).double(), spokes.new_zeros(())
+    for block, own in zip(rows.split(_ROWS), index.split(_ROWS), strict=True):
+        within = block.double() - nearest.means[own]
+        spread.index_add_(0, own, within.square().sum(dim=1))
+        nc1 += (within @ inverse).square().sum()
+    cdnv, coherence = _pairs(spokes, spread / counts)
     weight, fitted = _least_squares(rows, nearest)
     if classifier is not None:
         weight = _rows(classifier, nearest)
     answers = fitted if predictions is None else predictions[kept]
+    near = torch.cat([nearest.predict(block.double()) for block in rows.split(_ROWS)])
     lengths = spokes.norm(dim=1)
     return NeuralCollapse(
-        nc1=(within @ torch.linalg.pinv(spokes)).square().sum(dim=1).mean(),
+        nc1=nc1 / len(rows),
         cdnv=cdnv,
         nc2_equinorm=lengths.std(correction=0) / lengths.mean(),
         nc2_coherence=coherence,
         nc2_simplex=_distance(spokes, off=-1 / (len(spokes) - 1)),
         nc2_orthogonal=_distance(nearest.means, off=0.0),
         nc3=(_unit(spokes) - _unit(weight)).square().sum(dim=1).mean(),
-        nc4=(nearest.predict(rows) == answers).double().mean(),
+        nc4=(near == answers).double().mean(),
         classes=len(spokes),
         samples=len(rows),
     )
@@ -144,14 +148,18 @@ def _least_squares(rows: Tensor, nearest: NearestMean) -> tuple[Tensor, Tensor]:
 
     A millionth of the mean variance keeps it solvable with more channels than samples.
     """
-    moved = centred(rows)
-    products = moved.T @ moved
+    middle = centre(rows)
+    products = middle.new_zeros(rows.shape[1], rows.shape[1])
+    for block in rows.split(_ROWS):
+        moved = block - middle
+        products.addmm_(moved.T, moved)
     ridge = 1e-6 * products.diagonal().mean().clamp(min=torch.finfo(products.dtype).tiny)
     products.diagonal().add_(ridge)
-    sums = (nearest.means - centre(rows)) * nearest.counts[:, None]
+    sums = (nearest.means - middle) * nearest.counts[:, None]
     weight = torch.cholesky_solve(sums.T, torch.linalg.cholesky(products)).T
-    logits = moved @ weight.T + nearest.counts / len(rows)
-    return weight, nearest.classes[logits.argmax(dim=1)]
+    bias = nearest.counts / len(rows)
+    best = [((block - middle) @ weight.T + bias).argmax(dim=1) for block in rows.split(_ROWS)]
+    return weight, nearest.classes[torch.cat(best)]
 
 
 def _rows(classifier: Tensor, nearest: NearestMean) -> Tensor:

@@ -19,6 +19,9 @@ from torch import Tensor
 
 from layerwise.features import Ridge
 from layerwise.search import Found, Logistic, NearestMean, Neighbours
+from layerwise.search._rotate import Rotated
+
+_TOGETHER = 3
 
 
 @final
@@ -38,13 +41,15 @@ class Task:
     permuted: Tensor
     validation: Tensor
 
+    def errors(self, answers: Tensor) -> Float[Tensor, " k"]:
+        """How often rows of answers `[k b]` are wrong on validation, or how far off."""
+        if self.classes:
+            return (answers != self.validation).double().mean(dim=1)
+        return (answers - self.validation).square().mean(dim=1)
+
     def best(self, answers: Tensor) -> int:
         """Which of several rows of answers `[k b]` is right most often, or least far off."""
-        if self.classes:
-            wrong = (answers != self.validation).double().mean(dim=1)
-        else:
-            wrong = (answers - self.validation).square().mean(dim=1)
-        return int(wrong.argmin())
+        return int(self.errors(answers).argmin())
 
     def named(self, outputs: Float[Tensor, "b k"]) -> Tensor:
         """Outputs, one column for each class or a single one, as answers."""
@@ -105,8 +110,10 @@ class Readout(Protocol):
 class LinearReadout:
     """Logistic regression for classes, ridge regression for quantities.
 
-    Logistic regression chooses its penalty on validation, ridge by leave-one-out. The control of
-    both is ridge on permuted answers, which costs columns but no second decomposition.
+    Logistic regression chooses its penalty on validation, ridge by leave-one-out. The first three
+    penalties are solved for together; weaker ones, which take the longest, only where none was
+    right more often than the weakest so far. The control is ridge on permuted answers, with the
+    same decomposition of the features; for classes its penalty is the number of rows.
 
     Args:
         penalties: of logistic regression, the strongest first: it wins where scores are equal.
@@ -132,23 +139,42 @@ class LinearReadout:
         validation: Float[Tensor, "b d"],
         test: Float[Tensor, "c d"],
     ) -> Answers:
-        """Fit for all penalties at once."""
-        ridge = Ridge.fit(train, task.columns(), penalties=self.ridge_penalties)
-        permuted = self._control(task, ridge, test)
-        if not task.classes:
-            best = ridge.best([0])
-            ahead, final_ = (task.named(ridge(side)[best, :, :1]) for side in (validation, test))
-            return Answers(float(ridge.penalties[best]), ahead, final_, permuted)
-        # The score decides, not the last digits of the weights.
-        logistic = Logistic.fit(train, task.train, penalties=self.penalties, tolerance=1e-4)
-        ahead = logistic.predict(validation)
-        best = task.best(ahead)
-        return Answers(self.penalties[best], ahead[best], logistic.predict(test)[best], permuted)
+        """Fit, with penalties that are chosen as far as they are needed."""
+        read = self._class if task.classes else self._quantity
+        return read(task, train, validation, test)
 
-    def _control(self, task: Task, ridge: Ridge, test: Tensor) -> Tensor:
+    def _class(self, task: Task, train: Tensor, validation: Tensor, test: Tensor) -> Answers:
+        rotated = Rotated.of(train)
+        tried: list[Logistic] = []
+        ahead = task.validation.new_empty(0, len(validation))
+        for few in _batched(self.penalties, _TOGETHER):
+            # The score decides, not the last digits of the weights.
+            start = tried[-1] if tried else None
+            tried.append(
+                Logistic.solve(rotated, task.train, penalties=few, start=start, tolerance=1e-4)
+            )
+            ahead = torch.cat([ahead, tried[-1].predict(validation)])
+            errors = task.errors(ahead)
+            if errors[-1] > errors.min():
+                break
+        best = task.best(ahead)
+        which, place = divmod(best, _TOGETHER)
+        answers = tried[which].predict(test)[place]
+        wanted = task.columns()[:, task.classes :]
+        weight = rotated.ridge(wanted - wanted.mean(0), float(len(train)))
+        outputs = rotated.standardise(test.double()) @ weight + wanted.mean(0)
+        permuted = [task.named(part) for part in outputs.split(task.classes, dim=1)]
+        return Answers(self.penalties[best], ahead[best], answers, torch.stack(permuted))
+
+    def _quantity(self, task: Task, train: Tensor, validation: Tensor, test: Tensor) -> Answers:
+        ridge = Ridge.fit(train, task.columns(), penalties=self.ridge_penalties)
+        best = ridge.best([0])
+        ahead, answers = (task.named(ridge(side)[best, :, :1]) for side in (validation, test))
         outputs = ridge(test)
-        permuted = torch.arange(outputs.shape[2]).split(max(1, task.classes))[1:]
-        return torch.stack([task.named(outputs[ridge.best(c)][:, c]) for c in permuted])
+        permuted = [
+            task.named(outputs[ridge.best([i]), :, [i]]) for i in range(1, outputs.shape[2])
+        ]
+        return Answers(float(ridge.penalties[best]), ahead, answers, torch.stack(permuted))
 
 
 @final
@@ -176,7 +202,15 @@ class NearestMeanReadout:
     ) -> Answers:
         """Average the classes, true and permuted."""
         true = NearestMean.fit(train, task.train)
-        permuted = [NearestMean.fit(train, labels).predict(test) for labels in task.permuted]
+        # Permuted answers have the counts of the true ones, so that one product gives all sums.
+        wanted = task.columns()[:, task.classes :]
+        centre = train.double().mean(0)
+        sums = wanted.T @ (train.double() - centre)
+        means = (sums / wanted.sum(0)[:, None].clamp(min=1)).to(test.dtype)
+        near = torch.cdist((test - centre).to(test.dtype), means)
+        missing = wanted.sum(0) == 0
+        near[:, missing] = torch.inf
+        permuted = [part.argmin(1) for part in near.split(task.classes, dim=1)]
         return Answers(None, true.predict(validation), true.predict(test), torch.stack(permuted))
 
 
@@ -218,6 +252,10 @@ class NeighboursReadout:
         chosen = counts[best : best + 1]
         answers = [_vote(final_, task, y, chosen)[0] for y in (task.train, *task.permuted)]
         return Answers(float(chosen[0]), ahead[best], answers[0], torch.stack(answers[1:]))
+
+
+def _batched(values: Sequence[float], size: int) -> list[Sequence[float]]:
+    return [values[i : i + size] for i in range(0, len(values), size)]
 
 
 def _vote(found: Found, task: Task, answers: Tensor, counts: Sequence[int]) -> Tensor:

@@ -24,7 +24,13 @@ from layerwise.errors import LayerwiseError
 from layerwise.measures._bootstrap import Interval, student
 from layerwise.measures._checked import centred, checked
 from layerwise.measures._left_out import right_when_left_out
+from layerwise.measures._principal import principal_axes
+from layerwise.search import NearestMean
 from layerwise.search._labelled import require_labelled
+
+_ROWS = 4096  # taken into float64 at a time
+_FINEST = torch.finfo(torch.float64).eps
+"""Products of rows are told apart to this share of the largest."""
 
 
 @final
@@ -76,12 +82,16 @@ def representation_bias(
         [0.9, 0.1]
     """
     given = checked(features, least=3)
-    rows = centred(given).double()
-    axes = torch.linalg.svd(rows, full_matrices=False)
-    if not axes.S[0] > 0:
+    rows = centred(given)
+    spectrum, axes = principal_axes(rows)
+    if not spectrum[0] > 0:
         raise LayerwiseError("the layer says the same of every sample; give one that varies")
-    scores = axes.U[:, axes.S[0] * max(rows.shape) * torch.finfo(given.dtype).eps < axes.S]
-    parts = [_of_one(rows, scores, each) for each in labels.reshape(len(labels), -1).T]
+    rounding = max(rows.shape) * torch.finfo(given.dtype).eps
+    seen = spectrum > spectrum[0] * max(rounding**2, len(spectrum) * _FINEST)
+    parts = [
+        _of_one(rows, spectrum[seen], axes[:, seen], each)
+        for each in labels.reshape(len(labels), -1).T
+    ]
     value, error, chance, units, component, decodable = (
         torch.stack(part).reshape((*labels.shape[1:], *part[0].shape))
         for part in zip(*parts, strict=True)
@@ -97,32 +107,32 @@ def representation_bias(
     )
 
 
-def _of_one(rows: Tensor, scores: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+def _of_one(rows: Tensor, spectrum: Tensor, axes: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
     require_labelled(rows, labels)
-    classes, index, counts = labels.unique(return_inverse=True, return_counts=True)
-    n, k = len(rows), len(classes)
+    index, counts = labels.unique(return_inverse=True, return_counts=True)[1:]
+    n, k = len(rows), len(counts)
     if not 2 <= k < n:
         raise LayerwiseError(
             f"{k} classes among {n} samples; give at least 2, and fewer than those"
         )
-    within = rows - _means(rows, index, counts)[index]
-    total, left = (part.square().sum(0, dtype=torch.float64) for part in (rows, within))
+    nearest = NearestMean.fit(rows, labels)
+    total, left = nearest.means.new_zeros(2, rows.shape[1])
+    own, lengths = nearest.means.new_zeros(2, n)
+    for at in torch.arange(n).split(_ROWS):
+        block = rows[at].double()
+        within = block - nearest.means[index[at]]
+        own[at], lengths[at] = within.square().sum(1), block.square().sum(1)
+        total += block.square().sum(0)
+        left += within.square().sum(0)
     units = 1 - left / total.where(total > 0, torch.nan)
     value = 1 - left.sum() / total.sum()
     # What is left of both sums without one sample.
     others = counts[index]
-    own = within.square().sum(1).double() * others / (others - 1).clamp(min=1)
-    without = 1 - (left.sum() - own) / (total.sum() - rows.square().sum(1) * n / (n - 1))
+    own = own * others / (others - 1).clamp(min=1)
+    without = 1 - (left.sum() - own) / (total.sum() - lengths * n / (n - 1))
     error = ((n - 1) * (without - without.mean()).square().mean()).sqrt()
-    del within
-    apart = scores - _means(scores, index, counts)[index]
-    told = 1 - apart.square().sum(0) / scores.square().sum(0)
+    told = (counts[:, None] * (nearest.means @ axes).square()).sum(0) / spectrum
     first = (told > 0.25).nonzero().flatten()
     component = first[0] if len(first) else torch.tensor(-1, device=rows.device)
     chance = rows.new_tensor((k - 1) / (n - 1))
     return value, error, chance, units, component, right_when_left_out(rows, labels).mean()
-
-
-def _means(rows: Tensor, index: Tensor, counts: Tensor) -> Tensor:
-    sums = rows.new_zeros(len(counts), rows.shape[1]).index_add(0, index, rows)
-    return sums / counts[:, None]

@@ -113,38 +113,42 @@ def spectral_learning_order(
     if not held.isfinite().all():
         raise LayerwiseError("the last snapshot says the same of every sample; give another layer")
     count = 1 + int((held < energy).sum())
-    last = _parts(rows[-1], axes[:, :count])
-    shares, main_cka, rest_cka, right, accuracies = [], [], [], [], []
-    for each in rows:  # one at a time: each is as large as a layer
+    last = axes[:, :count]
+    shares, right, similar, accuracies = [], [], [], []
+    for each in rows:
         spectrum, axes = principal_axes(each)
-        main, rest = _parts(each, axes[:, :count])
         shares.append((spectrum[:count].sum() / spectrum.sum()).to(each))
-        main_cka.append(cka(main, last[0])[0, 0])
-        rest_cka.append(cka(rest, last[1])[0, 0])
         right.append(_right(each, labels))
-        accuracies.append([_right(part, labels).mean() for part in (main, rest)])
+        for part in (_main, _rest):  # one at a time: each is as large as a layer
+            now = part(each, axes[:, :count])
+            similar.append(cka(now, part(rows[-1], last))[0, 0])
+            accuracies.append(_right(now, labels).mean())
     answers = torch.stack(right, 1)
-    on_main, on_rest = (torch.stack(part) for part in zip(*accuracies, strict=True))
-    similar = torch.stack(main_cka), torch.stack(rest_cka)
+    (main_accuracy, rest_accuracy), (main_cka, rest_cka) = (
+        torch.stack(values).unflatten(0, (-1, 2)).T for values in (accuracies, similar)
+    )
     return SpectralLearningOrder(
         components=count,
         energy=torch.stack(shares),
         frozen=answers.mean(0),
         lead=bootstrap_mean(answers, other=answers[:, -1:].expand_as(answers)),
-        main_accuracy=on_main,
-        rest_accuracy=on_rest,
-        main_cka=similar[0],
-        rest_cka=similar[1],
-        main_reached=_reached(similar[0], reach),
-        rest_reached=_reached(similar[1], reach),
+        main_accuracy=main_accuracy,
+        rest_accuracy=rest_accuracy,
+        main_cka=main_cka,
+        rest_cka=rest_cka,
+        main_reached=_reached(main_cka, reach),
+        rest_reached=_reached(rest_cka, reach),
     )
 
 
-def _parts(rows: Tensor, axes: Tensor) -> tuple[Tensor, Tensor]:
-    """What lies along some axes, and the rest."""
+def _main(rows: Tensor, axes: Tensor) -> Tensor:
+    """What lies along some axes."""
     kept = axes.to(rows)
-    main = rows @ kept @ kept.T
-    return main, rows - main
+    return rows @ kept @ kept.T
+
+
+def _rest(rows: Tensor, axes: Tensor) -> Tensor:
+    return rows - _main(rows, axes)
 
 
 def _right(rows: Tensor, labels: Tensor) -> Tensor:

@@ -79,6 +79,11 @@ class Network:
             )
         return trace(self.module, self.example)
 
+    @property
+    def known_layers(self) -> Layers | None:
+        """The layers, if the network was traced already; they do not depend on its weights."""
+        return self.__dict__.get("layers")
+
     def take_example(self, inputs: Inputs) -> None:
         """Let a batch be the example where none was given."""
         if self.example is None:

@@ -55,6 +55,7 @@ def randomised(network: Network, *, seed: int = 0, inputs: Inputs | None = None)
         example=network.example,
         card=f"{network.name} with random weights (seed {seed}), as a control.",
         source=f"randomised({network.source}, seed={seed})",
+        layers=network.known_layers,
     )
 
 

@@ -44,7 +44,13 @@ def _with_best_readouts(atlas: Atlas) -> Atlas:
         key = (score.target, score.network, score.layer)
         if key not in best or score.validation > best[key].validation:
             best[key] = score
-    return replace(atlas, scores=tuple(best.values()))
+    ways = {(s.target, s.network, s.layer, s.pooling, s.readout) for s in best.values()}
+    candidates = tuple(
+        each
+        for each in atlas.candidates
+        if each.front or (each.target, each.network, each.layer, each.pooling, each.readout) in ways
+    )
+    return replace(atlas, scores=tuple(best.values()), candidates=candidates)
 
 
 def _without_pairs(atlas: Atlas) -> Atlas:

@@ -11,8 +11,8 @@ from layerwise.report._render import render
 
 _SCRIPTS = (
     *("data.js", "dom.js", "theme.js", "state.js", "colours.js", "tip.js", "chart.js", "depth.js"),
-    *("geometry.js", "similarity.js", "samples.js", "sees.js", "inside.js", "neighbours.js"),
-    *("layers.js", "language.js", "bar.js", "failure.js", "start.js"),
+    *("cost.js", "geometry.js", "similarity.js", "samples.js", "sees.js", "inside.js"),
+    *("neighbours.js", "layers.js", "language.js", "bar.js", "failure.js", "start.js"),
 )
 
 
@@ -32,6 +32,8 @@ def page(atlas: Atlas, left_out: Sequence[str] = ()) -> str:
         "target_of": {target.target: target for target in atlas.targets},
         "layers": atlas.layers,
         "scores": atlas.scores,
+        "candidates": atlas.candidates,
+        "budget": str(atlas.budget),
         "choices": atlas.choices,
         "controls": atlas.controls,
         "collapse": atlas.collapse,

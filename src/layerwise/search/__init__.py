@@ -38,6 +38,7 @@ from layerwise.search._mixture import Mixture
 from layerwise.search._nearest_mean import NearestMean
 from layerwise.search._neighbours import Found, Neighbours
 from layerwise.search._off_the_shelf import OffTheShelf
+from layerwise.search._partial_der import PartialDER
 from layerwise.search._patch_core import Anomalous, PatchCore, coreset, stacked
 from layerwise.search._patch_retrieval import PatchRetrieval
 from layerwise.search._picture_matches import PictureMatches, match_pictures
@@ -93,6 +94,7 @@ __all__ = [
     "Neighbours",
     "OffTheShelf",
     "OwnPatches",
+    "PartialDER",
     "PatchCore",
     "PatchRetrieval",
     "PictureMatches",

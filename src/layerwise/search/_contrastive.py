@@ -14,7 +14,6 @@ from typing import final
 
 import torch
 from jaxtyping import Bool, Float
-from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from layerwise._paper import paper
@@ -101,6 +100,8 @@ class ContrastiveSelectedEmbedding(nn.Module):
         if feature_map.numel() == 0:
             raise LayerwiseError("there are no normal pictures to learn from; give at least one")
         require_finite(feature_map, "maps")
+        from sklearn.cluster import KMeans  # takes a second, which most runs have no use for
+
         generator = generator or torch.Generator().manual_seed(0)
         normal = _rows(feature_map).double()
         if defective is None or masks is None:

@@ -23,7 +23,7 @@ from layerwise.features import Column, Recipe, Store
 from layerwise.features._finite import require_finite
 from layerwise.features._lance import Values
 from layerwise.search._approximate import Approximate, build
-from layerwise.search._memory import SOURCE, Fit, Hit, Memory, near_on_disk
+from layerwise.search._memory import SOURCE, Fit, Hit, Memory, near_on_disk, plain
 from layerwise.search._neighbours import Neighbours
 from layerwise.search._rerank import rerank
 
@@ -138,6 +138,18 @@ class Index:
         self._follow()
         pairs = zip(self.store.keys(), self.store.values("name"), strict=True)
         return tuple(key for key, called in pairs if called == name)
+
+    def item(self, key: str) -> Hit:
+        """What is known of an item, as when it finds itself.
+
+        Raises:
+            LayerwiseError: there is no such item.
+        """
+        if key not in self.keys():
+            raise LayerwiseError(f"the index {str(self.path)!r} holds no item {key[:80]!r}")
+        named = {name: plain(self.store.values(name, [key]))[0] for name in self.store.targets}
+        source = str(named.pop(SOURCE, None) or "")
+        return Hit(key, str(plain(self.store.values("name", [key]))[0]), source, 1.0, named)
 
     def keys_of(self, source: str) -> frozenset[str]:
         """Keys of the items that come from a source."""

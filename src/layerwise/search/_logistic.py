@@ -22,7 +22,7 @@ from layerwise.features._standardise import Standardise
 from layerwise.search._cross_entropy import CrossEntropy
 from layerwise.search._labelled import require_labelled
 from layerwise.search._newton import minimise
-from layerwise.search._rotate import rotate
+from layerwise.search._rotate import Rotated
 
 
 @final
@@ -94,28 +94,67 @@ class Logistic(nn.Module):
                 classes, or a penalty that is not positive.
         """
         require_labelled(features, labels)
+        return cls.solve(
+            Rotated.of(features),
+            labels,
+            penalties=penalties,
+            tolerance=tolerance,
+            limit=limit,
+            dtype=torch.promote_types(features.dtype, torch.float32),
+        )
+
+    @classmethod
+    def solve(
+        cls,
+        rotated: Rotated,
+        labels: Int[Tensor, " n"],
+        *,
+        penalties: Sequence[float],
+        start: Logistic | None = None,
+        tolerance: float = 1e-6,
+        limit: int = 100,
+        dtype: torch.dtype = torch.float32,
+    ) -> Logistic:
+        """Solve for rows that are on their axes already, and, if there is one, go on from a start.
+
+        Args:
+            rotated: the rows.
+            labels: class of each row.
+            penalties: all positive.
+            start: solved for other penalties; its last one is nearest.
+            tolerance: as in `fit`.
+            limit: as in `fit`.
+            dtype: of the products and of what comes out.
+
+        Raises:
+            LayerwiseError: fewer than two classes, or a penalty that is not positive.
+        """
         classes, index = labels.unique(return_inverse=True)
         if len(classes) < 2:
             raise LayerwiseError(f"all labels are {int(classes[0])}; give at least two classes")
-        grid = torch.as_tensor(penalties, dtype=torch.float64, device=features.device)
+        scores, spectrum = rotated.scores, rotated.spectrum
+        grid = torch.as_tensor(penalties, dtype=torch.float64, device=scores.device)
         if grid.numel() == 0 or not bool((grid > 0).all()):
             raise LayerwiseError(f"penalties {list(penalties)} must be positive and at least one")
-        standardise = Standardise.fit(features)
-        dtype = torch.promote_types(features.dtype, torch.float32)
-        scores, axes, spectrum = rotate(standardise(features.double()))
         ones = scores.new_ones(len(scores), 1)
         pull = grid if len(classes) > 2 else 2 * grid
         objective = CrossEntropy(
             scores=torch.cat([scores, ones], 1).to(dtype),
             spectrum=torch.cat([spectrum, ones.sum(0)]),
-            onehot=nn.functional.one_hot(index, len(classes)).double(),
+            onehot=nn.functional.one_hot(index, len(classes)).T.double(),
             penalties=nn.functional.pad(pull[:, None].expand(-1, len(spectrum)), (0, 1)),
         )
-        weight, converged = minimise(objective, tolerance=tolerance, limit=limit)
+        first = None
+        if start is not None:
+            there = rotated.onto(start.weight[-1].double())
+            there = torch.cat([there, start.bias[-1:].double()])
+            first = there.T.expand(len(grid), -1, -1)
+        weight, converged = minimise(objective, start=first, tolerance=tolerance, limit=limit)
+        spread = rotated.along(weight[:, :, :-1].flatten(0, 1).T)
         return cls(
-            standardise,
-            (axes @ weight[:, :-1]).to(dtype),
-            weight[:, -1].to(dtype),
+            rotated.standardise,
+            spread.unflatten(1, weight.shape[:2]).transpose(0, 1).to(dtype).contiguous(),
+            weight[:, :, -1].to(dtype),
             classes=classes,
             penalties=grid.to(dtype),
             converged=converged,

@@ -9,8 +9,10 @@ directions only, which makes the whole thing small enough to be shipped.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import final
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -19,6 +21,7 @@ from layerwise.errors import LayerwiseError
 from layerwise.features import Whiten
 from layerwise.features._finite import require_finite
 from layerwise.search._labelled import require_labelled
+from layerwise.search._nearest_mean import NearestMean
 
 
 @final
@@ -81,16 +84,42 @@ class Mahalanobis(nn.Module):
             LayerwiseError: fewer than two rows, rows that do not match, do not vary within their
                 classes or are not finite, missing labels, or an option out of range.
         """
-        require_labelled(features, labels)
+        return cls.fit_stream(lambda: [(features, labels)], shrink=shrink, keep=keep)
+
+    @classmethod
+    def fit_stream(
+        cls,
+        batches: Callable[[], Iterable[tuple[Float[Tensor, "_ d"], Int[Tensor, " _"]]]],
+        *,
+        shrink: float = 0.1,
+        keep: int | None = None,
+    ) -> Mahalanobis:
+        """Measure rows that come in batches, twice: once for the means, once around them.
+
+        Args:
+            batches: gives the same rows with their classes each time.
+            shrink: as in `fit`.
+            keep: as in `fit`.
+
+        Raises:
+            LayerwiseError: as in `fit`.
+        """
         if not 0 <= shrink <= 1:
             raise LayerwiseError(f"shrink={shrink}; give 0, for the covariance as it is, to 1")
-        classes, index = labels.unique(return_inverse=True)
-        rows = features.double()
-        sums = rows.new_zeros(len(classes), rows.shape[1]).index_add(0, index, rows)
-        means = sums / index.bincount()[:, None]
-        whiten = Whiten.fit(rows - means[index], shrink=shrink, keep=keep)
-        weight = whiten.weight.to(features.dtype).contiguous()
-        return cls(means.to(features.dtype), weight, classes)
+        nearest, dtype = None, torch.float32
+        for features, labels in batches():
+            require_labelled(features, labels)
+            part, dtype = NearestMean.fit(features, labels), features.dtype
+            nearest = part if nearest is None else nearest.merge(part)
+        if nearest is None:
+            raise LayerwiseError("there are no rows to measure; give two or more")
+        means, classes = nearest.means, nearest.classes
+        around = (
+            features.double() - means[torch.searchsorted(classes, labels)]
+            for features, labels in batches()
+        )
+        weight = Whiten.fit_stream(around, shrink=shrink, keep=keep).weight
+        return cls(means.to(dtype), weight.to(dtype).contiguous(), classes)
 
     def forward(self, features: Float[Tensor, "m d"]) -> Float[Tensor, "m c"]:
         """Distance to each mean.

@@ -70,9 +70,9 @@ class Memory:
     def of(cls, store: Store, targets: Sequence[str], fit: Fit) -> Memory:
         """Read all of it."""
         vectors = store.load(store.columns[0])
-        told = {name: _plain(store.values(name)) for name in targets}
-        names = [str(name) for name in _plain(store.values("name"))]
-        known = _plain(store.values(SOURCE)) if SOURCE in store.targets else [None] * len(vectors)
+        told = {name: plain(store.values(name)) for name in targets}
+        names = [str(name) for name in plain(store.values("name"))]
+        known = plain(store.values(SOURCE)) if SOURCE in store.targets else [None] * len(vectors)
         sources = [str(source or "") for source in known]
         return cls(fit, fit(vectors), vectors, store.keys(), names, sources, told)
 
@@ -113,7 +113,8 @@ def near_on_disk(
     return answers
 
 
-def _plain(values: Values) -> list[str | float | None]:
+def plain(values: Values) -> list[str | float | None]:
+    """A store's values, None where missing."""
     if isinstance(values, Tensor):
         return [None if math.isnan(value) else value for value in values.tolist()]
     return list(values)

@@ -19,6 +19,8 @@ from layerwise.errors import LayerwiseError
 from layerwise.features._finite import require_finite
 from layerwise.search._labelled import require_labelled
 
+_ROWS = 4096
+
 
 @final
 @paper(
@@ -81,9 +83,11 @@ class NearestMean(nn.Module):
         """
         require_labelled(features, labels)
         classes, index = labels.unique(return_inverse=True)
-        rows = _unit(features.double()) if normalise else features.double()
         counts = index.bincount().double()
-        sums = rows.new_zeros(len(classes), rows.shape[1]).index_add(0, index, rows)
+        sums = counts.new_zeros(len(classes), features.shape[1])
+        for block, own in zip(features.split(_ROWS), index.split(_ROWS), strict=True):
+            wide = block.double()  # a block at a time: all of them are twice a layer of float32
+            sums.index_add_(0, own, _unit(wide) if normalise else wide)
         return cls(sums / counts[:, None], counts, classes, normalise=normalise)
 
     def update(self, features: Float[Tensor, "n d"], labels: Int[Tensor, " n"]) -> NearestMean:

@@ -17,13 +17,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from layerwise.errors import LayerwiseError
-from layerwise.features._finite import require_finite
+from layerwise.features._finite import require_finite, without_values
 from layerwise.search._measured import measured
 
 _SPARE = 8
 """More rows than asked for are measured again, in case the product's rounding misplaced some."""
 
-_CHUNK = 2**23
+_CHUNK = 2**21
 """Numbers held at a time."""
 
 
@@ -150,6 +150,8 @@ class Neighbours(nn.Module):
             raise LayerwiseError(f"count={count} of {n} stored rows; give 1 to {n}")
         require_finite(features, "queries")
         unit = nn.functional.normalize(features, dim=1) if self.cosine else features
+        if without_values(features):  # a graph takes a batch of any size as a whole
+            return Found(*self._nearest(unit - self.centre, count))
         size = max(1, _CHUNK // max(n, (count + _SPARE) * d))
         parts = [self._nearest(chunk, count) for chunk in (unit - self.centre).split(size)]
         return Found(torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts]))
@@ -158,5 +160,5 @@ class Neighbours(nn.Module):
         # The query's own square is the same for all rows and is left out.
         squares = self.squares - 2 * queries @ self.gallery.T
         spare = min(count + _SPARE, len(self.gallery))
-        rows = squares.topk(spare, largest=False).indices
+        rows = squares.topk(spare, largest=False, sorted=False).indices
         return measured(queries, self.gallery, rows, count)

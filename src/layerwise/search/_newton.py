@@ -3,7 +3,8 @@
 Scores are rotated so that `Z'Z` is diagonal: then a diagonal guess of the Hessian is a good one,
 and few steps of preconditioned conjugate gradients solve each Newton system (a truncated Newton
 method, after Lin, Weng and Keerthi 2008). All problems share every matrix product, and those that
-are solved leave the batch.
+are solved leave the batch. Classes come before rows and features, as a product with few rows is up
+to four times faster than one with few columns.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-Weight = Float[Tensor, "p r c"]
+Weight = Float[Tensor, "p c r"]
 """One matrix for each problem: from rotated features to classes."""
 
 Each = Float[Tensor, " p"]
+
+Point = tuple[Each, Weight, Tensor]
+"""Values, gradients, and what else the objective wants to know of a point; problems come first."""
 
 
 @runtime_checkable
@@ -32,7 +36,7 @@ class Objective(Protocol):
         """Some of the problems."""
         ...
 
-    def evaluate(self, weight: Weight) -> tuple[Each, Weight, Tensor]:
+    def evaluate(self, weight: Weight) -> Point:
         """Values, gradients, and what the two methods below want to know."""
         ...
 
@@ -40,53 +44,63 @@ class Objective(Protocol):
         """Hessian times a direction."""
         ...
 
-    def precondition(self, state: Tensor) -> Float[Tensor, "p r 1"]:
+    def precondition(self, state: Tensor) -> Float[Tensor, "p 1 r"]:
         """Inverse of a diagonal guess of the Hessian."""
         ...
 
 
-def forward(scores: Float[Tensor, "n r"], weight: Weight) -> Float[Tensor, "n p c"]:
+def forward(scores: Float[Tensor, "n r"], weight: Weight) -> Float[Tensor, "p c n"]:
     """Scores times every matrix.
 
     Only this product and its transpose run in the scores' own precision, all else in float64: where
     classes are told apart with certainty, `1 - probability` would be lost in float32.
     """
-    flat = scores @ weight.transpose(0, 1).flatten(1).to(scores.dtype)
-    return flat.unflatten(1, weight.shape[::2]).double()
+    flat = weight.flatten(0, 1).to(scores.dtype) @ scores.T
+    return flat.unflatten(0, weight.shape[:2]).double()
 
 
-def backward(scores: Float[Tensor, "n r"], slopes: Float[Tensor, "n p c"]) -> Weight:
+def backward(scores: Float[Tensor, "n r"], slopes: Float[Tensor, "p c n"]) -> Weight:
     """The transpose of `forward`."""
-    flat = scores.T @ slopes.flatten(1).to(scores.dtype)
-    return flat.unflatten(1, slopes.shape[1:]).transpose(0, 1).double()
+    flat = slopes.flatten(0, 1).to(scores.dtype) @ scores
+    return flat.unflatten(0, slopes.shape[:2]).double()
 
 
 def minimise(
-    objective: Objective, *, tolerance: float = 1e-6, limit: int = 100
+    objective: Objective,
+    *,
+    start: Weight | None = None,
+    tolerance: float = 1e-6,
+    limit: int = 100,
 ) -> tuple[Weight, Bool[Tensor, " p"]]:
     """Solve every problem.
 
     Args:
         objective: the problems.
+        start: where to begin; zero without it.
         tolerance: a problem is solved when a step promises less than this part of its value.
         limit: most Newton steps.
 
     Returns:
         Weights, and which of the problems were solved.
     """
-    weight = objective.start()
+    weight = objective.start() if start is None else start.clone()
     unsolved = torch.ones(len(weight), dtype=torch.bool, device=weight.device)
+    problems, now = objective, weight
+    here = problems.evaluate(now)
     for _ in range(limit):
-        problems = objective.take(unsolved)
-        now = weight[unsolved]
-        value, gradient, state = problems.evaluate(now)
+        value, gradient, state = here
         direction = _solve(problems, gradient, state)
         promised = -dot(gradient, direction)
-        weight[unsolved] = now + _step(problems, now, direction, value, promised)
+        now, here = _step(problems, now, direction, value, promised)
+        weight[unsolved] = now
         # The step has been taken: what is left is second order in what was promised.
-        unsolved[unsolved.clone()] = promised > tolerance * value
-        if not bool(unsolved.any()):
+        going = promised > tolerance * value
+        unsolved[unsolved.clone()] = going
+        if not bool(going.any()):
             break
+        if not bool(going.all()):
+            problems, now = problems.take(going), now[going]
+            here = here[0][going], here[1][going], here[2][going]
     return weight, ~unsolved
 
 
@@ -121,14 +135,15 @@ def _solve(problems: Objective, gradient: Weight, state: Tensor) -> Weight:
 
 def _step(
     problems: Objective, now: Weight, direction: Weight, value: Each, promised: Each
-) -> Weight:
-    """Halve the step of each problem until its value falls as promised."""
+) -> tuple[Weight, Point]:
+    """Halve the step of each problem until its value falls as promised; what is there."""
     pace = torch.ones_like(value)
     slack = 10 * torch.finfo(value.dtype).eps * value.abs()
     for _ in range(30):
-        step = pace[:, None, None] * direction
-        short = problems.evaluate(now + step)[0] > value - 1e-4 * pace * promised + slack
+        there = now + pace[:, None, None] * direction
+        point = problems.evaluate(there)
+        short = point[0] > value - 1e-4 * pace * promised + slack
         if not bool(short.any()):
             break
         pace = torch.where(short, pace / 2, pace)
-    return step
+    return there, point

@@ -175,8 +175,8 @@ def _machines(
     objective = SquaredHinge(
         scores=scores.to(rows.dtype),
         spectrum=spectrum,
-        signs=signs.repeat_interleave(views.shape[1], 0).repeat(1, len(costs)),
+        signs=signs.repeat_interleave(views.shape[1], 0).T.repeat(len(costs), 1),
         costs=strengths.repeat_interleave(classes),
     )
-    weight = minimise(objective, tolerance=1e-4)[0].squeeze(2).unflatten(0, (len(costs), classes))
+    weight = minimise(objective, tolerance=1e-4)[0].squeeze(1).unflatten(0, (len(costs), classes))
     return axes @ weight.transpose(1, 2)

@@ -28,11 +28,25 @@ def channels_last_helps(
         run: what is read from it, as from `pooling`.
     """
     example = network.example
+    return network.modality == "image" and helps_with(network.module, example, run)
+
+
+def helps_with(
+    module: nn.Module,
+    example: Inputs | None,
+    run: Callable[[Inputs], Mapping[tuple[str, str], Tensor]],
+) -> bool:
+    """The same for what is left of a network.
+
+    Args:
+        module: the network, or what was cut from it.
+        example: a batch of pictures.
+        run: what is read from it.
+    """
     if not (
-        network.modality == "image"
-        and network.device.type == "cpu"
-        and isinstance(example, Tensor)
-        and any(isinstance(module, nn.Conv2d) for module in network.module.modules())
+        isinstance(example, Tensor)
+        and example.device.type == "cpu"
+        and any(isinstance(part, nn.Conv2d) for part in module.modules())
     ):
         return False
     usual = run(example)

@@ -19,6 +19,7 @@ from layerwise.errors import LayerwiseError
 from layerwise.features.laws import Pooling
 from layerwise.models import Network
 from layerwise.taps._channels_last import channels_last, channels_last_helps
+from layerwise.taps._folded import folded
 from layerwise.taps._read import Inputs, pooling
 
 
@@ -61,7 +62,8 @@ def rows(
     """
     found = batches(samples, network.prepare, plan, workers=workers)
     behind: _OnItsWay | None = None
-    with closing(found), pooling(network, poolings, poolings) as run:
+    with closing(found), pooling(network, poolings, poolings) as pooled:
+        run = folded(network, pooled, poolings)
         forward = _Forward(network, samples, poolings, run, channels_last_helps(network, run))
         while True:
             start = perf_counter()

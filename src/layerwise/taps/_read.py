@@ -105,17 +105,12 @@ def pooling(
     mask: Tensor | None = None
 
     def receive(layer: Layer, value: Tensor) -> None:
-        layout = layer.sure
-        tokens = layout.tokens(layout.standard(value))
-        places = tokens[:, layout.prefix :]
-        real = mask.bool() if mask is not None and mask.shape == tokens.shape[:2] else None
         wanted = poolings[layer.name] if isinstance(poolings, Mapping) else poolings
-        for way in wanted:
-            pooled[layer.name, way.name] = way(tokens if way.name == "first" else places, real)
+        pooled.update(pooled_by(wanted, layer, value, mask))
 
     def run(inputs: Inputs) -> dict[tuple[str, str], Tensor]:
         nonlocal mask
-        mask = inputs.get("attention_mask") if isinstance(inputs, Mapping) else None
+        mask = mask_of(inputs)
         pooled.clear()
         _run(network, inputs, seen)
         return dict(pooled)
@@ -123,6 +118,33 @@ def pooling(
     names = [layer.name for layer in network.layers.select(layers)]
     with tap(network, names, receive, stop=True) as seen:
         yield run
+
+
+def pooled_by(
+    ways: Iterable[Pooling], layer: Layer, value: Tensor, mask: Tensor | None
+) -> dict[tuple[str, str], Tensor]:
+    """Pool what flows out of a layer, the moment it does.
+
+    Args:
+        ways: how.
+        layer: the layer.
+        value: its raw output.
+        mask: 1 for tokens and 0 for padding, where samples are padded.
+
+    Returns:
+        `[n d]`, by the layer's address and the pooling's name.
+    """
+    tokens = layer.sure.tokens(layer.sure.standard(value))
+    places = tokens[:, layer.sure.prefix :]
+    real = mask.bool() if mask is not None and mask.shape == tokens.shape[:2] else None
+    return {
+        (layer.name, way.name): way(tokens if way.name == "first" else places, real) for way in ways
+    }
+
+
+def mask_of(inputs: Inputs) -> Tensor | None:
+    """Which places of a batch are padding, where it says so."""
+    return inputs.get("attention_mask") if isinstance(inputs, Mapping) else None
 
 
 def _raw(

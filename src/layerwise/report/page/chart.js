@@ -25,8 +25,8 @@ function axis(low, high, from, to, log) {
 }
 
 // spec: width, height, label, x {low, high, log, ticks [[value, text]], title}, y {low, high, say, title},
-// series [{name, tone, shape, dash, band, thin, faint, loose, points [{x, y, low, high, full, title, lines, row}]}],
-// rules [{y, text}], marks [{point, text}], guide, current(point), onpick(point).
+// series [{name, tone, shape, dash, band, thin, faint, loose, bare, points [{x, y, low, high, full, title, lines, row}]}],
+// rules [{y, text}], wall {x, text}, marks [{point, text}], guide, current(point), onpick(point).
 // Gives back what moves the guide to another place.
 function drawChart(host, spec) {
   const edge = { top: spec.marks && spec.marks.length ? 30 : 12, right: spec.right || 14, bottom: 46, left: 46 };
@@ -54,6 +54,11 @@ function drawChart(host, spec) {
   for (const rule of spec.rules || []) {
     put(svg("line", { class: "rule", x1: edge.left, x2: inner.right, y1: clampY(rule.y), y2: clampY(rule.y) }));
   }
+  if (spec.wall) {
+    const end = X(spec.wall.x) > (edge.left + inner.right) / 2;
+    put(svg("line", { class: "rule", x1: X(spec.wall.x), x2: X(spec.wall.x), y1: edge.top, y2: inner.bottom }),
+      svg("text", { class: "note", x: X(spec.wall.x) + (end ? -6 : 6), y: inner.bottom - 8, "text-anchor": end ? "end" : "start" }, spec.wall.text));
+  }
   const guide = svg("line", { class: "guide", y1: edge.top, y2: inner.bottom });
   put(guide);
   const moveGuide = (value) => {
@@ -79,7 +84,7 @@ function drawChart(host, spec) {
     if (!series.loose) {
       group.append(svg("path", { class: `line${series.thin ? " thin" : ""}`, "stroke-dasharray": DASHES[series.dash % DASHES.length] || null, d: points.map((p, i) => `${i ? "L" : "M"}${X(p.x)} ${clampY(p.y)}`).join("") }));
     }
-    for (const p of points) {
+    for (const p of series.bare ? [] : points) {
       const place = { x: X(p.x), y: clampY(p.y), point: p, series: s };
       places.push(place);
       if (series.loose && Number.isFinite(p.low)) group.append(svg("line", { class: "whisker", x1: place.x, x2: place.x, y1: clampY(p.low), y2: clampY(p.high) }));

@@ -34,7 +34,8 @@ Train = Callable[[Tensor], Callable[[Tensor], Tensor]]
 
 def rows(count: int) -> Tensor:
     """Each a sum of 24 of 2,000 directions, with noise."""
-    generator = torch.Generator().manual_seed(0)
+    # Not the contenders' seed: their first directions would be the true ones.
+    generator = torch.Generator().manual_seed(2026)
     directions = normalize(torch.randn(2000, WIDTH, generator=generator), dim=1)
     chosen = torch.randint(2000, (count, 24), generator=generator)
     sizes = torch.rand(count, 24, generator=generator)

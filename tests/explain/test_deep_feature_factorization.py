@@ -10,14 +10,15 @@ import pytest
 import torch
 from sklearn.cluster import KMeans
 from sklearn.decomposition import NMF
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
 import layerwise
 from layerwise.data._photographs import PHOTOGRAPHS, pixels_of
 from layerwise.errors import LayerwiseError
-from layerwise.explain import DeepFeatureFactorization, on_grid
+from layerwise.explain import DeepFeatureFactorization
 from layerwise.models import Network
+from layerwise.taps import on_grid
 
 
 def _scene() -> tuple[Tensor, Tensor]:
@@ -65,8 +66,28 @@ def test_a_finer_concept_knows_its_parent() -> None:
 
 
 def test_a_layer_without_rows_and_columns_is_refused(lite: Network) -> None:
-    with pytest.raises(LayerwiseError, match="gives vector without rows and columns"):
-        on_grid(lite.layers["global_pool"], torch.zeros(1, 1280))
+    layer, picture = lite.layers["global_pool"], torch.zeros(1, 3, 224, 224)
+    with pytest.raises(LayerwiseError, match="'global_pool' has no places, it gives one row of"):
+        on_grid(lite, layer, torch.zeros(1, 1280), picture)
+
+
+def test_places_without_rows_are_refused_and_other_sizes_find_their_rows() -> None:
+    words = layerwise.open(nn.Conv1d(4, 4, 1), example=torch.zeros(1, 4, 7))
+    inputs = torch.zeros(2, 4, 7)
+    value = layerwise.read(words, inputs, ".")["."]
+    with pytest.raises(LayerwiseError, match="gives places in one row; choose a layer with a map"):
+        on_grid(words, words.layers["."], value, inputs)
+    patches = nn.Sequential(nn.Conv2d(3, 5, 4, stride=4), nn.Flatten(2), Swapped())
+    network = layerwise.open(patches.eval(), example=torch.zeros(1, 3, 16, 16))
+    wide = torch.rand(2, 3, 8, 24)
+    tokens = layerwise.read(network, wide, "2")["2"]
+    laid = on_grid(network, network.layers["2"], tokens, wide)
+    assert torch.equal(laid, patches[0](wide).detach())
+
+
+class Swapped(nn.Module):
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps.transpose(1, 2)
 
 
 def _views(picture: Tensor) -> Tensor:

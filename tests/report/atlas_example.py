@@ -33,6 +33,7 @@ from layerwise.atlas._atlas import (
     TargetRow,
 )
 from layerwise.atlas._candidate import Candidate
+from layerwise.atlas._inside_rows import Concept, Inside, Looked, StandingOut
 from layerwise.atlas._price import UNBOUNDED, Budget
 
 PHOTOGRAPHS = (
@@ -144,6 +145,13 @@ def make_atlas(
         ),
         candidates=tuple(c for t in targets for c in _candidates(t, scores, layers, budget)),
         budget=budget,
+        looked=tuple(
+            Looked(name, i, shown[i].picture, tuple(f" {word}" for word in shown[i].text.split()))
+            for name in networks
+            for i in range(6)
+        ),
+        inside=tuple(_inside(row, shown, arrays, targets) for row in layers if not row.refused),
+        exemplars=tuple(shown[:12]),
     )
 
 
@@ -423,6 +431,33 @@ def _pictures(layers: list[LayerRow], arrays: list[np.ndarray]) -> list[LayerPic
     return found
 
 
+def _inside(
+    row: LayerRow, shown: list[Shown], arrays: list[np.ndarray], targets: Sequence[TargetRow]
+) -> Inside:
+    """Bands of brightness stand in for concepts, of a text every fourth word."""
+    side = 14
+    concepts = []
+    for k in range(4):
+        if arrays:
+            grey = [Image.fromarray((a.mean(2) * 255).astype(np.uint8)) for a in arrays[:6]]
+            small = [np.asarray(g.resize((side, side)), np.float64) / 255 for g in grey]
+            levels = [np.clip(9 - 40 * abs(s - k / 4), 0, 9).astype(int).ravel() for s in small]
+            heat = tuple("".join(map(str, each)) for each in levels)
+            concepts.append(Concept(0.4 - 0.1 * k, side, side, heat))
+        else:
+            heat = tuple(
+                "".join(str(9 * (i % 4 == k)) for i in range(len(each.text.split())))
+                for each in shown[:6]
+            )
+            concepts.append(Concept(0.25, 1, max(map(len, heat)), heat))
+    told = (targets[0].target, (targets[0].classes or ("",))[0]) if targets else ("", "")
+    units = tuple(
+        StandingOut(3 * k, 4.5 - row.depth - k, tuple(range(k, k + 5)), *told, 0.6, 0.1)
+        for k in range(3)
+    )
+    return Inside(row.network, row.layer, 0.7 - 0.3 * row.depth, tuple(concepts), units)
+
+
 def hostile() -> Atlas:
     """Every text of the atlas tries to leave its place in the page."""
     evil = (
@@ -452,6 +487,19 @@ def hostile() -> Atlas:
             dataclasses.replace(s, name=evil, text=evil, targets={evil: evil}) for s in atlas.shown
         ),
         set_aside=((evil, evil),),
+        looked=tuple(
+            dataclasses.replace(each, picture="", words=(evil,) * 196) for each in atlas.looked
+        ),
+        inside=tuple(
+            dataclasses.replace(
+                *(each,),
+                units=tuple(dataclasses.replace(u, target=evil, answer=evil) for u in each.units),
+            )
+            for each in atlas.inside
+        ),
+        exemplars=tuple(
+            dataclasses.replace(s, name=evil, text=evil, picture="") for s in atlas.exemplars
+        ),
     )
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from layerwise.explain._concept_survey import ConceptLayer, ConceptRow, UnitRow, survey_concepts
+from layerwise.explain import ConceptLayer, ConceptRow, UnitRow
+from layerwise.explain._concept_survey import survey_concepts
 from layerwise.report import write_concepts
 from layerwise.vocabulary import examples
 

@@ -72,6 +72,7 @@ SECTIONS = {
         "similarity",
         "samples",
         "sees",
+        "inside",
         "neighbours",
         "layers",
     ),
@@ -318,6 +319,6 @@ def test_the_page_draws_itself_in_a_browser(tmp_path: Path, written: Written) ->
         points = sum("dot" in each for each in classes)
         assert points > 8 * len(rows)
         assert sum("seen" in each for each in classes) == 6 * 17
-        assert len(drawn.all("canvas")) == 2
+        assert len(drawn.all("canvas")) == 2 + 4 * 6
     rows = [values for values, text in drawn.all("table") if values.get("class") == "plain ways"]
     assert len(rows) == bool(atlas.candidates)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import final
 
 from layerwise.atlas._candidate import Candidate
+from layerwise.atlas._inside_rows import Inside, Looked
 from layerwise.atlas._language_rows import Language
 from layerwise.atlas._price import UNBOUNDED, Budget
 
@@ -256,3 +257,6 @@ class Atlas:
     language: tuple[Language, ...] = ()
     candidates: tuple[Candidate, ...] = ()
     budget: Budget = UNBOUNDED
+    looked: tuple[Looked, ...] = ()
+    inside: tuple[Inside, ...] = ()
+    exemplars: tuple[Shown, ...] = ()

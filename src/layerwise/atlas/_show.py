@@ -19,7 +19,6 @@ from torch import Tensor
 from layerwise.atlas._atlas import LayerMap, LayerPicture, Neighbours, Shown
 from layerwise.data import Samples, Target, Unreadable
 from layerwise.models import Network
-from layerwise.taps import read
 
 _THUMBNAIL = 72
 _EXCERPT = 280
@@ -95,19 +94,23 @@ def neighbours(
 
 
 def pictures(
-    network: Network, samples: Samples, rows: Sequence[int], layers: Sequence[str]
+    network: Network, values: Mapping[str, Float[Tensor, "n ..."]], samples: Sequence[int]
 ) -> tuple[LayerPicture, ...]:
     """Colour what each layer gives for a few images by its first three principal components.
 
     The components are those of all places of all these images together, so that one colour means
-    one thing along a row. `LayerPicture.sample` counts within `rows`.
+    one thing along a row.
+
+    Args:
+        network: the network.
+        values: what its layers gave, in their standard form.
+        samples: the first images that were read, by the place that `LayerPicture.sample` gives.
     """
-    inputs = network.batch([network.prepare(samples.load(row)) for row in rows])
     return tuple(
         LayerPicture(network.name, layer, sample, picture)
-        for layer, value in read(network, inputs, layers).items()
-        if (grid := on_grid(value, network, layer)) is not None
-        for sample, picture in enumerate(coloured(grid))
+        for layer, value in values.items()
+        if (grid := on_grid(value[: len(samples)], network, layer)) is not None
+        for sample, picture in zip(samples, coloured(grid), strict=True)
     )
 
 
@@ -124,7 +127,7 @@ def coloured(grid: Float[Tensor, "n c h w"]) -> list[str]:
     low, high = colours.quantile(0.01, 0), colours.quantile(0.99, 0)
     shades = ((colours - low) / (high - low).clamp_min(1e-12)).clamp(0, 1).mul(255)
     images = shades.view(n, h, w, 3).byte().numpy()
-    return [_data_uri(Image.fromarray(image), "PNG") for image in images]
+    return [data_uri(Image.fromarray(image), "PNG") for image in images]
 
 
 def on_grid(value: Tensor, network: Network, layer: str) -> Float[Tensor, "n c h w"] | None:
@@ -175,7 +178,7 @@ def _thumbnail(samples: Samples, row: int) -> str:
         return ""
     image = image.convert("RGB")
     image.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    return _data_uri(image, "JPEG")
+    return data_uri(image, "JPEG")
 
 
 def _excerpt(samples: Samples, row: int) -> str:
@@ -186,7 +189,8 @@ def _excerpt(samples: Samples, row: int) -> str:
     return text if len(text) <= _EXCERPT else text[:_EXCERPT] + " …"
 
 
-def _data_uri(image: Any, form: str) -> str:
+def data_uri(image: Any, form: str) -> str:
+    """A picture of PIL as a page can hold it."""
     buffer = io.BytesIO()
     image.save(buffer, form, **({"quality": 80} if form == "JPEG" else {"optimize": True}))
     kind = form.lower()

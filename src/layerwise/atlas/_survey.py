@@ -33,10 +33,12 @@ from layerwise.atlas._combine import join
 from layerwise.atlas._controls import controls, drawn, untrained
 from layerwise.atlas._files import save
 from layerwise.atlas._geometry import collapse_of, dimensions_of, similarity_of, smallness
+from layerwise.atlas._inside import insides
 from layerwise.atlas._language import is_language_model, language_of
 from layerwise.atlas._leaderboard import leaderboard, prices
+from layerwise.atlas._look import look
 from layerwise.atlas._price import UNBOUNDED, Budget, Price
-from layerwise.atlas._show import choose_shown, neighbours, pictures, place, show
+from layerwise.atlas._show import choose_shown, neighbours, place, show
 from layerwise.atlas._words import code, words
 from layerwise.data import Samples, Split, Target, split
 from layerwise.errors import LayerwiseError, unknown
@@ -49,7 +51,6 @@ Progress = Callable[[str, int, int], None]
 
 _FORMAT = 1
 _SHOWN = 160
-_PICTURED = 6
 
 
 def survey(
@@ -153,12 +154,13 @@ def survey(
             name: {key[1]: values for key, values in view.items() if key[0] == name}
             for name in named
         }
-        seen = [
-            picture
+    with clock.stage("looking inside"):
+        looks = {
+            name: look(network, known, shown, list(per_network[name]))
             for name, network in named.items()
-            if samples.modality == "image"
-            for picture in pictures(network, known, shown[:_PICTURED], list(per_network[name]))
-        ]
+        }
+        inside, exemplary = insides(looks, features, known, sides, seeds[0])
+    with clock.stage("pictures"):
         atlas = Atlas(
             format=_FORMAT,
             provenance=Provenance(
@@ -194,11 +196,14 @@ def survey(
             shown=show(known, shown, sides),
             maps=tuple(m for name in named for m in place(name, per_network[name])),
             neighbours=tuple(m for name in named for m in neighbours(name, per_network[name])),
-            pictures=tuple(seen),
+            pictures=tuple(each for found in looks.values() for each in found.pictures),
             set_aside=_set_aside(samples, extractions),
             language=tuple(found for found in language if found is not None),
             candidates=tuple(candidate for j in judged for candidate in j.candidates),
             budget=budget,
+            looked=tuple(each for found in looks.values() for each in found.looked),
+            inside=inside,
+            exemplars=show(known, exemplary, sides),
         )
     save(atlas, out)
     return atlas

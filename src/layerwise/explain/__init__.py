@@ -7,7 +7,7 @@ from layerwise.explain._at import At
 from layerwise.explain._blank import blank
 from layerwise.explain._compare import Judged, compare
 from layerwise.explain._concept_activation import ConceptActivation, ConceptScores
-from layerwise.explain._concept_survey import ConceptLayer, ConceptRow, UnitRow
+from layerwise.explain._concept_survey import ConceptLayer, ConceptRow
 from layerwise.explain._decode_neurons import DecodedNeurons, Neuron, decode_neurons
 from layerwise.explain._deconvnet import deconvnet, guided_backpropagation
 from layerwise.explain._deep_feature_factorization import DeepFeatureFactorization
@@ -20,6 +20,7 @@ from layerwise.explain._feature_reconstructor import FeatureReconstructor
 from layerwise.explain._feature_visualiser import Family, feature_visualiser
 from layerwise.explain._flow_graph import Edge, flow_graph, neuron_shares
 from layerwise.explain._global_local import Regions, global_local_similarity
+from layerwise.explain._global_local_classifier import GlobalLocalClassifier
 from layerwise.explain._grad_cam import grad_cam
 from layerwise.explain._gradient_x_activation import gradient_x_activation
 from layerwise.explain._gradient_x_input import gradient_x_input
@@ -41,7 +42,6 @@ from layerwise.explain._neuron_path import NeuronPath, neuron_path, scaled
 from layerwise.explain._nonnegative import NonNegative
 from layerwise.explain._norm_x_logit import norm_x_logit
 from layerwise.explain._occlusion import occlusion
-from layerwise.explain._on_grid import on_grid
 from layerwise.explain._pixel_ascent import pixel_ascent
 from layerwise.explain._pixels import picture_side
 from layerwise.explain._places import heat
@@ -50,6 +50,7 @@ from layerwise.explain._randomisation import Randomisation, randomisation
 from layerwise.explain._regional_prediction_difference import regional_prediction_difference
 from layerwise.explain._rotation import Rotation
 from layerwise.explain._sample import sample_of
+from layerwise.explain._selective_units import UnitRow, selective_units
 from layerwise.explain._spectrum import Spectrum
 from layerwise.explain._strongest import Answered, strongest
 from layerwise.explain._target import Target
@@ -78,6 +79,7 @@ __all__ = [
     "Family",
     "FeatureInverter",
     "FeatureReconstructor",
+    "GlobalLocalClassifier",
     "Gradients",
     "Guess",
     "InformationFlow",
@@ -138,13 +140,13 @@ __all__ = [
     "norm_x_logit",
     "normalised_error",
     "occlusion",
-    "on_grid",
     "picture_side",
     "pixel_ascent",
     "randomisation",
     "regional_prediction_difference",
     "sample_of",
     "scaled",
+    "selective_units",
     "strongest",
     "suited",
     "switched_off",

@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, final
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from layerwise.errors import LayerwiseError
 from layerwise.models import Network
+from layerwise.taps._attention import fused_weights
 
 
 @final
@@ -65,10 +65,9 @@ def attending(network: Network) -> Iterator[dict[nn.Module, Attended]]:
     ) -> tuple[Tensor, Tensor]:
         groups = query.shape[1] // key.shape[1]
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-        scores = _masked(scale * query @ key.transpose(2, 3), attention_mask)
-        wide = torch.promote_types(scores.dtype, torch.float32)
-        weights = scores.softmax(-1, dtype=wide).to(value.dtype)
+        weights = fused_weights(
+            query, key, value, attention_mask, is_causal=attention_mask is None, scale=scaling
+        )
         found[module] = Attended(weights, value)
         return (weights @ value).transpose(1, 2).contiguous(), weights
 
@@ -77,10 +76,3 @@ def attending(network: Network) -> Iterator[dict[nn.Module, Attended]]:
         yield found
     finally:
         del ALL_ATTENTION_FUNCTIONS[kernel]
-
-
-def _masked(scores: Tensor, mask: Tensor | None) -> Tensor:
-    """Kernels get a mask that is added, one that says where to look, or none: then to the past."""
-    if mask is None:
-        mask = torch.ones_like(scores[0, 0], dtype=torch.bool).tril()
-    return scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask

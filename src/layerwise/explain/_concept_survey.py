@@ -7,7 +7,7 @@ what they leave out of the layer, and how often the network's answer stays when 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -18,14 +18,20 @@ from torch import Tensor
 from layerwise.errors import LayerwiseError
 from layerwise.explain._differentiable import Inputs, part, require_inputs
 from layerwise.explain._exemplars import exemplars
-from layerwise.explain._invertible_concepts import InvertibleConcepts, _standard
+from layerwise.explain._invertible_concepts import (
+    ConceptExplanation,
+    InvertibleConcepts,
+    real_places,
+    standard,
+)
 from layerwise.explain._nonnegative import NonNegative
-from layerwise.explain._places import placed
-from layerwise.features import Mean
+from layerwise.explain._selective_units import UnitRow, selective_units
+from layerwise.explain._target import Target
 from layerwise.models import Layer, Network
-from layerwise.taps import pool, read
+from layerwise.taps import read
+from layerwise.taps._places import placed
 
-_AT_ONCE = 32  # samples in a forward
+_AT_ONCE = 8  # samples in a forward that keeps all layers
 _PLACES = 2**14  # places that concepts are found in
 
 Progress = Callable[[str, int, int], None]
@@ -47,22 +53,6 @@ class ConceptRow:
     effect: float
     samples: tuple[int, ...]
     heat: tuple[Tensor, ...]
-
-
-@final
-@dataclass(frozen=True)
-class UnitRow:
-    """One unit of a layer.
-
-    Args:
-        unit: its number.
-        selective: how far its strongest sample stands above the mean, in deviations.
-        samples: those that excite it most, the most first.
-    """
-
-    unit: int
-    selective: float
-    samples: tuple[int, ...]
 
 
 @final
@@ -131,112 +121,92 @@ def survey_concepts(
         )
     network.take_example(inputs)
     chosen = network.layers.select(layers)
-    pooled = _pooled(network, inputs, [layer.name for layer in chosen])
+    generator = torch.Generator().manual_seed(seed)
+    held = torch.randperm(samples, generator=generator) < samples // 2
+    progress("reading", 0, 1)
+    seen, columns = _seen(network, inputs, chosen, generator)
     found = []
     for done, layer in enumerate(chosen):
         progress(f"concepts of {layer.name}", done, len(chosen))
-        concepts = _Concepts(network, inputs, layer, count=count, shown=shown, seed=seed)
-        rows = _units(pooled[layer.name], units, shown)
-        found.append(concepts.row(rows))
+        here = seen.pop(layer.name)
+        factors = NonNegative.fit(torch.cat(here.places), count=count)
+        told = InvertibleConcepts(factors, layer=layer.name)(network, inputs, columns=columns)
+        heat = _laid(network, layer, told.places, here.shape, inputs)
+        rows = selective_units(torch.cat(here.means), held=held, count=units, shown=shown)
+        told_of = (float(factors.error), float(told.agreement), float(told.error))
+        found.append(
+            ConceptLayer(
+                layer.name, layer.kind, layer.width, *told_of, _rows(told, heat, shown), rows
+            )
+        )
     progress("concepts", len(chosen), len(chosen))
     return tuple(found)
 
 
-class _Concepts:
-    """The concepts of one layer."""
+@dataclass
+class _Seen:
+    """What flowed through a layer: means of the samples, and some of their places."""
 
-    def __init__(
-        self,
-        network: Network,
-        inputs: Inputs,
-        layer: Layer,
-        *,
-        count: int,
-        shown: int,
-        seed: int,
-    ) -> None:
-        self.network, self.inputs, self.layer, self.shown = network, inputs, layer, shown
+    means: list[Tensor]
+    places: list[Tensor]
+    shape: torch.Size
 
-        def factorise(rows: Tensor, count: int) -> NonNegative:
-            if len(rows) > _PLACES:
-                generator = torch.Generator().manual_seed(seed)
-                some = torch.randperm(len(rows), generator=generator)[:_PLACES]
-                rows = rows[some.to(rows.device)]
-            return NonNegative.fit(rows, count=count)
 
-        self.concepts = InvertibleConcepts.fit(
-            network, inputs, layer=layer.name, count=count, factorise=factorise
+def _seen(
+    network: Network, inputs: Inputs, layers: Sequence[Layer], generator: torch.Generator
+) -> tuple[dict[str, _Seen], Float[Tensor, "n c"]]:
+    """All layers in one pass, and what the network returns."""
+    samples, output = require_inputs(inputs), Target().found(network)
+    names = [layer.name for layer in layers]
+    found: dict[str, _Seen] = {}
+    columns = []
+    for start in range(0, samples, _AT_ONCE):
+        some = part(inputs, start, start + _AT_ONCE)
+        values = read(network, some, [*names, output.name])
+        columns.append(Target().of(output, values[output.name], some))
+        for layer in layers:
+            value = values[layer.name]
+            rows = layer.sure.tokens(value)
+            most = _PLACES * len(rows) // samples
+            rows = rows[real_places(some, rows)]
+            if len(rows) > most:
+                rows = rows[torch.randperm(len(rows), generator=generator)[:most].to(rows.device)]
+            here = found.setdefault(layer.name, _Seen([], [], value.shape[2:]))
+            here.means.append(Target(layer.name).of(layer, value, some))
+            here.places.append(rows)
+    return found, torch.cat(columns)
+
+
+def _rows(told: ConceptExplanation, heat: Tensor, shown: int) -> tuple[ConceptRow, ...]:
+    """The concepts, the most present first."""
+    top = exemplars(told.presence, count=shown).samples.tolist()
+    presence = _shares(told.presence.sum(dim=0))
+    effect = _shares(told.contributions.abs().sum(dim=0))
+    return tuple(
+        ConceptRow(
+            float(presence[k]),
+            float(effect[k]),
+            tuple(top[k]),
+            tuple(heat[sample, k].cpu() for sample in top[k]),
         )
-
-    def row(self, units: tuple[UnitRow, ...]) -> ConceptLayer:
-        told = self.concepts(self.network, self.inputs)
-        factors = self.concepts.factors
-        assert isinstance(factors, NonNegative)
-        top = exemplars(told.presence, count=self.shown).samples
-        heat = self._heat(top)
-        presence, effect = told.presence.sum(dim=0), told.contributions.abs().sum(dim=0)
-        presence, effect = _shares(presence), _shares(effect)
-        order = presence.argsort(descending=True, stable=True).tolist()
-        return ConceptLayer(
-            self.layer.name,
-            self.layer.kind,
-            self.layer.width,
-            float(factors.error),
-            float(told.agreement),
-            float(told.error),
-            tuple(
-                ConceptRow(float(presence[k]), float(effect[k]), tuple(top[k].tolist()), heat[k])
-                for k in order
-            ),
-            units,
-        )
-
-    def _heat(self, top: Tensor) -> list[tuple[Tensor, ...]]:
-        """Where each concept is in each of its samples."""
-        wanted = sorted(set(top.flatten().tolist()))
-        places: dict[int, Tensor] = {}
-        for start in range(0, len(wanted), _AT_ONCE):
-            rows = wanted[start : start + _AT_ONCE]
-            some = _taken(self.inputs, rows)
-            value = read(self.network, some, self.layer.name)[self.layer.name]
-            tokens = self.layer.sure.tokens(value)
-            scores = self.concepts.factors(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2])
-            places |= dict(zip(rows, self._placed(scores, value, some), strict=True))
-        return [
-            tuple(places[sample][concept].cpu() for sample in samples)
-            for concept, samples in enumerate(top.tolist())
-        ]
-
-    def _placed(self, scores: Tensor, value: Tensor, inputs: Inputs) -> Tensor:
-        """Scores of each concept `[n k h w]`, `[n k t]`, or `[n k 1]` of a layer without places."""
-        if self.layer.sure.form == "vector":
-            return scores.transpose(1, 2)
-        shape = torch.empty(len(value), scores.shape[2], *value.shape[2:], device="meta")
-        laid = placed(self.network, self.layer, _standard(self.layer, scores, shape), inputs)
-        return laid if laid.ndim == 4 else laid.transpose(1, 2)
+        for k in presence.argsort(descending=True, stable=True).tolist()
+    )
 
 
-def _pooled(network: Network, inputs: Inputs, names: list[str]) -> dict[str, Tensor]:
-    """The mean over places of every unit, for every sample."""
-    count = require_inputs(inputs)
-    batches = [part(inputs, start, start + _AT_ONCE) for start in range(0, count, _AT_ONCE)]
-    found = [pool(network, batch, names, (Mean(),)) for batch in batches]
-    return {name: torch.cat([each[name, "mean"] for each in found]) for name in names}
-
-
-def _units(values: Float[Tensor, "n d"], count: int, shown: int) -> tuple[UnitRow, ...]:
-    spread = values.std(dim=0).clamp(min=torch.finfo(values.dtype).tiny)
-    selective = (values.amax(dim=0) - values.mean(dim=0)) / spread
-    top = exemplars(values, count=shown).samples
-    best = selective.topk(min(count, len(selective))).indices.tolist()
-    return tuple(UnitRow(u, float(selective[u]), tuple(top[u].tolist())) for u in best)
+def _laid(
+    network: Network,
+    layer: Layer,
+    scores: Float[Tensor, "n t k"],
+    shape: torch.Size,
+    inputs: Inputs,
+) -> Tensor:
+    """Each concept's scores `[n k h w]`, `[n k t]`, or `[n k 1]` of a layer without places."""
+    if layer.sure.form == "vector":
+        return scores.transpose(1, 2)
+    like = torch.empty(len(scores), scores.shape[2], *shape, device="meta")
+    laid = placed(network, layer, standard(layer, scores, like), inputs)
+    return laid if laid.ndim == 4 else laid.transpose(1, 2)
 
 
 def _shares(values: Tensor) -> Tensor:
     return values / values.sum().clamp(min=torch.finfo(values.dtype).tiny)
-
-
-def _taken(inputs: Inputs, rows: list[int]) -> Inputs:
-    if isinstance(inputs, Tensor):
-        return inputs[rows]
-    return {name: value[rows] for name, value in inputs.items()}

@@ -51,7 +51,7 @@ class DeepFeatureFactorization(nn.Module):
         """Factorise the places of all pictures together.
 
         Args:
-            feature_map: what a layer gives for the pictures, as `read` or `on_grid` gives it.
+            feature_map: what a layer gives for the pictures, as `read` or `taps.on_grid` gives it.
             count: concepts, 2 to 10 in the paper.
             iterations: most rounds of the factorisation.
 

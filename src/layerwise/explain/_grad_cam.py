@@ -15,10 +15,10 @@ from torch import Tensor
 
 from layerwise.explain._differentiable import Inputs
 from layerwise.explain._gradients import gradients
-from layerwise.explain._places import placed
 from layerwise.explain._target import Target
 from layerwise.features import Features
 from layerwise.models import Network
+from layerwise.taps._places import placed
 
 
 def grad_cam(

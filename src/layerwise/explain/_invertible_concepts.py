@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import Protocol, final, runtime_checkable
 
 import torch
@@ -30,7 +29,7 @@ from layerwise.explain._nonnegative import NonNegative
 from layerwise.explain._only import only
 from layerwise.explain._target import Target, chosen
 from layerwise.models import Layer, Network
-from layerwise.taps import Replace, edit, read
+from layerwise.taps import edit, read
 
 _AT_ONCE = 32  # samples in a forward
 
@@ -54,7 +53,8 @@ class ConceptExplanation:
     """What concepts contribute to the answers for some samples, and how true that is.
 
     Args:
-        presence: mean score of each concept over the places of each sample.
+        places: score of each concept at each place, in the order of `Layout.tokens`.
+        presence: its mean over the places of each sample.
         contributions: of each concept to the class's score.
         residual: what the concepts leave out of it.
         rest: what of it does not grow with the concepts.
@@ -63,6 +63,7 @@ class ConceptExplanation:
         error: change of the scores by that, over the scores: sum of sizes over sum of sizes.
     """
 
+    places: Float[Tensor, "n t k"]
     presence: Float[Tensor, "n k"]
     contributions: Float[Tensor, "n k"]
     residual: Float[Tensor, " n"]
@@ -128,13 +129,18 @@ class InvertibleConcepts(nn.Module):
         where = only(network, layer)
         batches = _batches(inputs)
         found = [_places(where, read(network, b, where.name)[where.name]) for b in batches]
-        rows = torch.cat([f[_real(b, f)] for b, f in zip(batches, found, strict=True)])
+        rows = torch.cat([f[real_places(b, f)] for b, f in zip(batches, found, strict=True)])
         if factorise is None:
             return cls(NonNegative.fit(rows, count=count), layer=where.name)
         return cls(factorise(rows, count), layer=where.name)
 
     def forward(
-        self, network: Network, inputs: Inputs, *, labels: Int[Tensor, " m"] | None = None
+        self,
+        network: Network,
+        inputs: Inputs,
+        *,
+        labels: Int[Tensor, " m"] | None = None,
+        columns: Float[Tensor, "m c"] | None = None,
     ) -> ConceptExplanation:
         """Explain some samples, which need not be those it was fitted to.
 
@@ -142,55 +148,60 @@ class InvertibleConcepts(nn.Module):
             network: the same network.
             inputs: the samples.
             labels: the class whose score is explained, for each sample; without it, the answer.
+            columns: what the network returns for them, where that is known already.
 
         Raises:
             LayerwiseError: a label out of range, or samples that the network does not run on.
         """
         network.take_example(inputs)
-        asked: list[Tensor | None] = [None]
-        if labels is not None:
-            asked = list(labels.split(_AT_ONCE))
+        if columns is None:
+            columns = Target().read(network, inputs, at_once=_AT_ONCE)
+        answers = columns.argmax(dim=1)
+        asked = answers if labels is None else labels
+        scores = chosen(columns, asked)
         parts = [
-            self._taken_apart(network, *given) for given in zip_longest(_batches(inputs), asked)
+            self._taken_apart(network, *given)
+            for given in zip(_batches(inputs), asked.split(_AT_ONCE), strict=True)
         ]
-        presence, contributions, scores, restored, kept = (
+        places, presence, contributions, restored, answered = (
             torch.cat(each) for each in zip(*parts, strict=True)
         )
         residual = scores - restored
         sizes = scores.abs().sum().clamp(min=torch.finfo(scores.dtype).tiny)
         return ConceptExplanation(
+            places=places,
             presence=presence,
             contributions=contributions,
             residual=residual,
             rest=restored - contributions.sum(dim=1),
             scores=scores,
-            agreement=kept.to(scores.dtype).mean(),
+            agreement=(answered == answers).to(scores.dtype).mean(),
             error=residual.abs().sum() / sizes,
         )
 
     def _taken_apart(
-        self, network: Network, inputs: Inputs, labels: Tensor | None
+        self, network: Network, inputs: Inputs, labels: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Presence, contributions, the score, the restored score, and whether the answer stays."""
+        """Scores of the places, presence, contributions, the restored score, and the answer."""
         layer, output = network.layers[self.layer], Target().found(network)
-        values = read(network, inputs, [layer.name, output.name])
-        columns = _places(output, values[output.name]).mean(dim=1)
-        answers = columns.argmax(dim=1)
-        asked = answers if labels is None else labels
-        places = _places(layer, values[layer.name])
-        real = _real(inputs, places)[:, :, None]
-        scores = self.factors(places.flatten(0, 1)).unflatten(0, places.shape[:2]) * real
-        nothing = self.factors.restore(torch.zeros_like(scores[0, :1]))
-        directions = self.factors.restore(torch.eye(scores.shape[2]).to(scores)) - nothing
-        made = torch.where(real, scores @ directions + nothing, places)
-        restored = _standard(layer, made, values[layer.name])
-        with edit(network, {layer.name: Replace(restored)}):
-            found = gradients(network, inputs, asked, layers=[layer.name, output.name])
-        kept = _places(output, found.values[output.name]).mean(dim=1).argmax(dim=1) == answers
+        told: list[Tensor] = []
+
+        def restored(value: Tensor) -> Tensor:
+            places = _places(layer, value)
+            real = real_places(inputs, places)[:, :, None]
+            scores = self.factors(places.flatten(0, 1)).unflatten(0, places.shape[:2]) * real
+            nothing = self.factors.restore(torch.zeros_like(scores[0, :1]))
+            directions = self.factors.restore(torch.eye(scores.shape[2]).to(scores)) - nothing
+            told[:] = [scores, scores.sum(dim=1) / real.sum(dim=1), directions]
+            made = torch.where(real, scores @ directions + nothing, places)
+            return standard(layer, made, value)
+
+        with edit(network, {layer.name: restored}):
+            found = gradients(network, inputs, labels, layers=[layer.name, output.name])
+        scores, presence, directions = told
         slopes = _places(layer, found.slopes[layer.name]) @ directions.T
-        contributions = (scores * slopes).sum(dim=1)
-        presence = scores.sum(dim=1) / real.sum(dim=1)
-        return presence, contributions, chosen(columns, asked), found.scores, kept
+        answered = Target().of(output, found.values[output.name], inputs).argmax(dim=1)
+        return scores, presence, (scores * slopes).sum(dim=1), found.scores, answered
 
 
 def _batches(inputs: Inputs) -> list[Inputs]:
@@ -198,7 +209,7 @@ def _batches(inputs: Inputs) -> list[Inputs]:
     return [part(inputs, start, start + _AT_ONCE) for start in range(0, count, _AT_ONCE)]
 
 
-def _real(inputs: Inputs, places: Float[Tensor, "n t d"]) -> Bool[Tensor, "n t"]:
+def real_places(inputs: Inputs, places: Float[Tensor, "n t d"]) -> Bool[Tensor, "n t"]:
     """Which places are no padding of a text."""
     mask = inputs.get("attention_mask") if isinstance(inputs, Mapping) else None
     if mask is None or mask.shape != places.shape[:2]:
@@ -210,7 +221,7 @@ def _places(layer: Layer, value: Tensor) -> Float[Tensor, "n t d"]:
     return layer.sure.tokens(value)
 
 
-def _standard(layer: Layer, places: Float[Tensor, "n t d"], like: Tensor) -> Tensor:
+def standard(layer: Layer, places: Float[Tensor, "n t d"], like: Tensor) -> Tensor:
     """Places laid out as the layer's standard form."""
     if layer.sure.form == "tokens":
         return places

@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from layerwise.errors import LayerwiseError
 from layerwise.features._finite import require_finite
 
+_CHUNK = 2**14  # rows whose scores stay in the processor's cache
+
 
 @final
 class NonNegative(nn.Module):
@@ -76,14 +78,14 @@ class NonNegative(nn.Module):
         size = rows.square().sum()
         error = size
         for _ in range(iterations):
-            _sweep(scores, rows @ parts.T, parts @ parts.T)
-            overlap, product = scores.T @ scores, scores.T @ rows
-            _sweep(parts.T, product.T, overlap, lowest=lowest)
+            _sweep(scores, parts @ rows.T, parts @ parts.T)
+            overlap, product = scores @ scores.T, scores @ rows
+            _sweep(parts, product, overlap, lowest=lowest)
             before, error = error, _error(size, overlap, product, parts)
             if before - error <= tolerance * before:
                 break
         lengths = parts.norm(dim=1)
-        order = (scores.norm(dim=0) * lengths).argsort(descending=True, stable=True)
+        order = (scores.norm(dim=1) * lengths).argsort(descending=True, stable=True)
         relative = error.clamp(min=0) / size.clamp(min=torch.finfo(size.dtype).tiny)
         parts = nn.functional.normalize(parts, dim=1)[order]
         spare = min(count, *features.shape) - len(parts)
@@ -103,14 +105,18 @@ class NonNegative(nn.Module):
             LayerwiseError: a row is not finite.
         """
         require_finite(features)
-        product, gram = features @ self.parts.T, self.parts @ self.parts.T
-        scores = product.clamp(min=0)
-        for _ in range(iterations if len(scores) else 0):
-            before = scores.clone()
-            _sweep(scores, product, gram)
-            if bool((scores - before).abs().max() <= 1e-6 * scores.max()):
-                break
-        return scores
+        gram = self.parts @ self.parts.T
+        found = [features.new_zeros(0, len(gram))]
+        for rows in features.split(_CHUNK):
+            product = self.parts @ rows.T
+            scores = product.clamp(min=0)
+            for _ in range(iterations):
+                before = scores.clone()
+                _sweep(scores, product, gram)
+                if bool((scores - before).abs().max() <= 1e-6 * scores.max()):
+                    break
+            found.append(scores.T)
+        return torch.cat(found)
 
     def restore(self, scores: Float[Tensor, "m k"]) -> Float[Tensor, "m d"]:
         """The rows that some scores stand for."""
@@ -129,7 +135,8 @@ def _start(rows: Float[Tensor, "n d"], count: int) -> tuple[Tensor, Tensor]:
         for one, other in zip(*halves, strict=True)
     )
     mean = (rows.abs().mean() / count).sqrt()  # what starts at zero would hardly ever leave it
-    return scores.where(scores > 0, mean), parts.where(parts > 0, mean).T.contiguous()
+    scores, parts = (each.where(each > 0, mean).T.contiguous() for each in (scores, parts))
+    return scores, parts
 
 
 def _leading(rows: Float[Tensor, "n d"], count: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -145,17 +152,17 @@ def _leading(rows: Float[Tensor, "n d"], count: int) -> tuple[Tensor, Tensor, Te
 
 
 def _sweep(
-    scores: Float[Tensor, "n k"],
-    product: Float[Tensor, "n k"],
+    scores: Float[Tensor, "k n"],
+    product: Float[Tensor, "k n"],
     gram: Float[Tensor, "k k"],
     *,
     lowest: float = 0.0,
 ) -> None:
-    """Bring each column of the scores to its best value in turn, in place."""
-    for j in range(len(gram)):
-        if gram[j, j] > 0:
-            step = (product[:, j] - scores @ gram[:, j]) / gram[j, j]
-            scores[:, j] = (scores[:, j] + step).clamp(min=lowest)
+    """Bring each row of the scores to its best value in turn, in place."""
+    for j, size in enumerate(gram.diagonal().tolist()):
+        if size > 0:
+            step = (product[j] - gram[j] @ scores).div_(size)
+            scores[j].add_(step).clamp_(min=lowest)
 
 
 def _error(size: Tensor, overlap: Tensor, product: Tensor, parts: Tensor) -> Tensor:

@@ -67,12 +67,21 @@ class Target:
             value: what flows out of it, as the module gave it.
             inputs: the batch it comes from, with `attention_mask` where texts are padded.
         """
+        return self.of(layer, layer.sure.standard(value), inputs)
+
+    def of(self, layer: Layer, value: Tensor, inputs: Inputs) -> Float[Tensor, "n c"]:
+        """The columns, of what flows out of the layer in its standard form, as `read` gives it.
+
+        Args:
+            layer: the layer.
+            value: what flows out of it.
+            inputs: the batch it comes from, with `attention_mask` where texts are padded.
+        """
         layout = layer.sure
-        standard = layout.standard(value)
         if layout.form == "vector":
-            rows = standard
+            rows = value
         else:
-            tokens = layout.tokens(standard)
+            tokens = layout.tokens(value)
             first = self.pooling.name == "first"
             places = tokens if first else tokens[:, layout.prefix :]
             mask = None if first else _mask(inputs, places)

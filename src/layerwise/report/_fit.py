@@ -18,6 +18,7 @@ def lighter(atlas: Atlas) -> Iterator[tuple[Atlas, tuple[str, ...]]]:
     left_out: tuple[str, ...] = ()
     for less, what in (
         (_without_pictures, "What the layers see"),
+        (_without_inside, "The look inside"),
         (_with_best_readouts, "Readouts that are not the best of their layer"),
         (_without_pairs, "Similarity between layers of different networks"),
         (_with_every_fourth_map, "Maps and neighbours at three of four layers"),
@@ -31,6 +32,10 @@ def lighter(atlas: Atlas) -> Iterator[tuple[Atlas, tuple[str, ...]]]:
 
 def _without_pictures(atlas: Atlas) -> Atlas:
     return replace(atlas, pictures=())
+
+
+def _without_inside(atlas: Atlas) -> Atlas:
+    return replace(atlas, looked=(), inside=(), exemplars=())
 
 
 def _with_best_readouts(atlas: Atlas) -> Atlas:

@@ -11,16 +11,8 @@ from layerwise.report._render import render
 
 _SCRIPTS = (
     *("data.js", "dom.js", "theme.js", "state.js", "colours.js", "tip.js", "chart.js", "depth.js"),
-    *(
-        "cost.js",
-        "geometry.js",
-        "similarity.js",
-        "samples.js",
-        "sees.js",
-        "neighbours.js",
-        "layers.js",
-    ),
-    *("language.js", "bar.js", "failure.js", "start.js"),
+    *("cost.js", "geometry.js", "similarity.js", "samples.js", "sees.js", "inside.js"),
+    *("neighbours.js", "layers.js", "language.js", "bar.js", "failure.js", "start.js"),
 )
 
 
@@ -51,6 +43,8 @@ def page(atlas: Atlas, left_out: Sequence[str] = ()) -> str:
         "maps": atlas.maps and atlas.shown,
         "neighbours": atlas.neighbours and atlas.shown,
         "pictures": atlas.pictures and atlas.shown,
+        "inside": any(each.concepts or each.units for each in atlas.inside),
+        "units": any(each.units for each in atlas.inside),
         "set_aside": atlas.set_aside,
         "language": atlas.language,
         "amount": _words.amount,
@@ -63,4 +57,4 @@ def page(atlas: Atlas, left_out: Sequence[str] = ()) -> str:
         "signed": _words.signed,
         "some": _words.some,
     }
-    return render("page.html.j2", values, styles=("style.css",), scripts=_SCRIPTS)
+    return render("page.html.j2", values, styles=("style.css", "inside.css"), scripts=_SCRIPTS)

@@ -8,8 +8,11 @@ from typing import Any
 
 from layerwise.atlas._atlas import Atlas
 
-_TABLES = ("layers", "scores", "candidates", "controls", "collapse", "pictures", "shown")
-_OTHERS = ("networks", "targets", "choices", "neighbours", "language", "budget")
+_TABLES = (
+    *("layers", "scores", "candidates", "controls", "collapse", "pictures", "shown"),
+    "exemplars",
+)
+_OTHERS = ("networks", "targets", "choices", "neighbours", "language", "budget", "looked", "inside")
 _DRAWN = ("similarity", "told", "maps")
 
 

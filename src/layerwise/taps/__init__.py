@@ -8,6 +8,7 @@ from layerwise.taps._cut import Cut, cut
 from layerwise.taps._edit import Add, Clamp, Replace, Scale, Skip, edit
 from layerwise.taps._extract import Extraction, extract
 from layerwise.taps._lens import Lens, logit_lens
+from layerwise.taps._places import on_grid
 from layerwise.taps._read import pool, pooling, read
 from layerwise.taps._saving import Saving, saving
 from layerwise.taps._tap import tap
@@ -31,6 +32,7 @@ __all__ = [
     "edit",
     "extract",
     "logit_lens",
+    "on_grid",
     "pool",
     "pooling",
     "read",

@@ -12,7 +12,7 @@ function rows(table) {
   return columns[0].map((_, i) => Object.fromEntries(names.map((name, k) => [name, columns[k][i]])));
 }
 
-for (const name of ["layers", "scores", "candidates", "controls", "collapse", "pictures", "shown"]) {
+for (const name of ["layers", "scores", "candidates", "controls", "collapse", "pictures", "shown", "exemplars"]) {
   atlas[name] = rows(atlas[name]);
 }
 

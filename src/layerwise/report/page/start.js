@@ -41,7 +41,7 @@ chosen.network = networkNames.find((name) => layersOf(name).length) || null;
 chosen.layer = nearestLayer(chosen.network, 1);
 if (atlas.targets.length) chooseAnswer(atlas.targets[0].target);
 // A chart that fails must not take the others with it.
-for (const begin of [startBar, startCards, () => startTheme(redrawTheme), startDepth, startCost, startLanguage, startGeometry, startSimilarity, startSamples, startSees, startNeighbours, startLayers]) {
+for (const begin of [startBar, startCards, () => startTheme(redrawTheme), startDepth, startCost, startLanguage, startGeometry, startSimilarity, startSamples, startSees, startInside, startNeighbours, startLayers]) {
   try {
     begin();
   } catch (error) {

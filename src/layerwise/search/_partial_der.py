@@ -232,7 +232,7 @@ def _pooled(answer: Tensor) -> Float[Tensor, "n k"]:
 def _hidden(features: Tensor, generator: Generator) -> nn.Module:
     width = features.shape[1]
     layer = _linear(width, width, features)
-    noise = torch.randn(width, width, dtype=layer.weight.dtype, generator=generator)
+    noise = torch.randn(width, width, generator=generator)
     layer.weight.data.copy_(noise * (2 / width) ** 0.5)
     return nn.Sequential(layer, nn.ReLU())
 

@@ -78,7 +78,7 @@ def test_it_tells_what_neither_token_tells_alone(claim: Callable[..., None]) -> 
 def test_rows_that_are_no_two_tokens_are_refused() -> None:
     with pytest.raises(LayerwiseError, match="4 rows of 5 numbers"):
         GlobalLocalClassifier.fit(torch.rand(4, 5), torch.arange(4))
-    with pytest.raises(LayerwiseError, match="finite"):
+    with pytest.raises(LayerwiseError, match="NaN or infinity"):
         GlobalLocalClassifier.fit(torch.full((4, 6), torch.nan), torch.arange(4))
     one = GlobalLocalClassifier.fit(torch.rand(1, 6), torch.zeros(1, dtype=torch.int64), epochs=1)
     assert one(torch.rand(2, 6)).isfinite().all()

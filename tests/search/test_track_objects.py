@@ -87,7 +87,7 @@ def test_two_objects_of_any_size_are_followed_and_the_rest_is_refused() -> None:
     with pytest.raises(LayerwiseError, match="4 masks of 2 objects for 3 frames"):
         track_objects(frames, masks.repeat(4, 1, 1, 1))
     with pytest.raises(LayerwiseError, match="radius=0"):
-        track_objects(frames, masks, radius=0)
+        track_objects(frames, masks, radius=0.0)
 
 
 _SIDE, _OBJECT, _FRAMES = 160, 44, 24

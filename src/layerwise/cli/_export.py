@@ -14,9 +14,14 @@ _BUILT_IN = {"image": "photos", "text": "stdlib"}
 
 
 def export(
-    reader: Annotated[Path, typer.Argument(help="Folder that `layerwise fit` wrote.")],
-    data: Annotated[
-        str, typer.Argument(help="Samples to compare on, as in fit; without it what is built in.")
+    reader: Annotated[
+        Path, typer.Argument(help="Folder of a reader, as `layerwise fit` wrote it.")
+    ],
+    beside: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA", help="Samples to compare on, as in fit; without it what is built in."
+        ),
     ] = "",
     *,
     out: option.Out,
@@ -38,7 +43,7 @@ def export(
             "for a program of torch.export"
         )
     loaded = atlas.load_reader(reader)
-    source = data or _BUILT_IN.get(loaded.feed.modality, "")
+    source = beside or _BUILT_IN.get(loaded.feed.modality, "")
     samples = None
     if source:
         samples = room.open(source, path_column=path_column, text_column=text_column, limit=limit)

@@ -39,9 +39,9 @@ class GlobalLocalClassifier(nn.Module):
 
     Example:
         >>> generator = torch.Generator().manual_seed(0)
-        >>> features = torch.randn(64, 8, generator=generator)
+        >>> features = torch.randn(64, 32, generator=generator)
         >>> labels = (features[:, 0] > 0).long()
-        >>> model = GlobalLocalClassifier.fit(features, labels, epochs=20)
+        >>> model = GlobalLocalClassifier.fit(features, labels, epochs=60, rate=1e-2)
         >>> bool((model(features).argmax(1) == labels).float().mean() > 0.9)
         True
     """

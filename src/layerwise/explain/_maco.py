@@ -85,7 +85,7 @@ def maco(
 
     Example:
         >>> import layerwise
-        >>> module = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU()).eval()
+        >>> module = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Tanh()).eval()
         >>> network = layerwise.open(module, example=torch.zeros(1, 3, 8, 8))
         >>> seen = maco(network, layer="1", unit=1, steps=8, crops=4)
         >>> seen.picture.shape, len(seen.scores), float(seen.importance.max())

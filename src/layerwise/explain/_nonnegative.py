@@ -108,6 +108,8 @@ class NonNegative(nn.Module):
         gram = self.parts @ self.parts.T
         found = [features.new_zeros(0, len(gram))]
         for rows in features.split(_CHUNK):
+            if len(rows) == 0:
+                continue
             product = self.parts @ rows.T
             scores = product.clamp(min=0)
             for _ in range(iterations):

@@ -150,7 +150,10 @@ class Delf(nn.Module):
         return [self._best(torch.cat(parts), count) for parts in found]
 
     def _best(self, table: Float[Tensor, "k w"], count: int) -> LocalFeatures:
-        best = table[table[:, 3].argsort(descending=True, stable=True)[:count]]
+        # Scores that differ in the fifth digit only stand in the order of their places: which of
+        # them is larger may depend on the processor.
+        told = (table[:, 3] / table[:, 3].abs().amax().clamp(min=1e-12) * 1e4).floor()
+        best = table[told.argsort(descending=True, stable=True)[:count]]
         unit = nn.functional.normalize(best[:, 4:], dim=1)
         # The paper rotates and does not whiten: directions of little variance stay small.
         reduced = (unit - self.reduce.mean) @ nn.functional.normalize(self.reduce.weight, dim=0)

@@ -85,6 +85,35 @@ def test_a_batch_norm_that_runs_twice_is_left_alone():
         assert folded(network, run, ["3@2"]) is run
 
 
+class Named(nn.Module):
+    """Calls both functions with their arguments by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+        self.second = nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4))
+
+    def forward(self, images):
+        maps = nn.functional.conv2d(images, weight=self.conv.weight, bias=self.conv.bias)
+        norm = self.norm
+        maps = nn.functional.batch_norm(
+            input=maps, running_mean=norm.running_mean, running_var=norm.running_var
+        )
+        return self.second(maps)
+
+
+def test_calls_by_name_are_left_alone():
+    network, inputs = (
+        layerwise.open(Named(), example=torch.randn(1, 3, 6, 6)),
+        torch.rand(2, 3, 6, 6),
+    )
+    with pooling(network, ["."], POOLINGS) as run:
+        shorter = folded(network, run, ["."])
+        assert calls(shorter, inputs) == 1
+        for key, value in run(inputs).items():
+            torch.testing.assert_close(shorter(inputs)[key], value, rtol=1e-5, atol=1e-5)
+
+
 def test_a_network_without_batch_norm_is_run_as_it_is():
     network = layerwise.open(nn.Conv2d(3, 4, 1), example=torch.randn(1, 3, 6, 6))
     with pooling(network, ["."], POOLINGS) as run:

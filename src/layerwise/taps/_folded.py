@@ -106,7 +106,7 @@ def _norm(  # noqa: PLR0917 - torch's own order
 
 
 class _Watch(TorchFunctionMode):
-    """Notes every convolution and batch norm of a forward."""
+    """Notes every convolution and batch norm of a forward; calls by name are left alone."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ class _Watch(TorchFunctionMode):
         result = func(*args, **(kwargs or {}))
         if func is torch.conv2d and len(args) > 2:
             self.convolutions.append((args[1], args[2], result))
-        elif func is batch_norm:
+        elif func is batch_norm and len(args) > 1:
             self.norms.append((args[0], _norm(*args, **(kwargs or {}))))
         return result
 
@@ -146,9 +146,9 @@ class _Folding(TorchFunctionMode):
         self.idle = {id(pair.norm["mean"]) for pair in pairs}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.conv2d and id(args[1]) in self.scaled:
+        if func is torch.conv2d and len(args) > 2 and id(args[1]) in self.scaled:
             weight, bias = self.scaled[id(args[1])]
             return func(args[0], weight, bias, *args[3:], **(kwargs or {}))
-        if func is batch_norm and id(args[1]) in self.idle:
+        if func is batch_norm and len(args) > 1 and id(args[1]) in self.idle:
             return args[0]
         return func(*args, **(kwargs or {}))

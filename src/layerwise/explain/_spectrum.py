@@ -40,8 +40,8 @@ class Spectrum(nn.Module):
         width: of the picture, which the half spectrum leaves open.
 
     Example:
-        >>> spectrum = Spectrum.fit(torch.rand(9, 3, 8, 8))
-        >>> picture = spectrum(torch.randn(3, 8, 5))
+        >>> spectrum = Spectrum.fit(torch.rand(9, 3, 8, 8).double())
+        >>> picture = spectrum(torch.randn(3, 8, 5).double())
         >>> bool(torch.allclose(spectrum.measure(picture), spectrum.magnitude, atol=1e-3))
         True
     """

@@ -20,6 +20,7 @@ from layerwise.measures._feature_complexity import (
 from layerwise.measures._fine_tuned import FineTuned, fine_tuned
 from layerwise.measures._follow import Follow, Followed
 from layerwise.measures._follow_adapters import for_lightning, for_trainer
+from layerwise.measures._head_svm import HeadSVM, head_svm
 from layerwise.measures._intrinsic_dimension import intrinsic_dimension
 from layerwise.measures._localisation import Localisation, localisation
 from layerwise.measures._many import Differences, holm, max_t
@@ -72,6 +73,7 @@ __all__ = [
     "FineTuned",
     "Follow",
     "Followed",
+    "HeadSVM",
     "Interval",
     "LinearReadout",
     "LinearSurface",
@@ -119,6 +121,7 @@ __all__ = [
     "fine_tuned",
     "for_lightning",
     "for_trainer",
+    "head_svm",
     "holm",
     "intrinsic_dimension",
     "localisation",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from layerwise.taps._additions import Addition, additions
+from layerwise.taps._asking import Asking, asking
 from layerwise.taps._attention import attention
 from layerwise.taps._cut import Cut, cut
 from layerwise.taps._edit import Add, Clamp, Replace, Scale, Skip, edit
@@ -17,6 +18,7 @@ from layerwise.taps._unembed import Unembed
 __all__ = [
     "Add",
     "Addition",
+    "Asking",
     "Clamp",
     "Cut",
     "Extraction",
@@ -27,6 +29,7 @@ __all__ = [
     "Skip",
     "Unembed",
     "additions",
+    "asking",
     "attention",
     "cut",
     "edit",

@@ -90,3 +90,8 @@ def test_notes_say_what_is_too_few_and_nothing_where_there_is_enough() -> None:
     ]
     assert "50 samples" in few[0]
     assert sample_notes(_of_dimension(2000, 3, 200)) == ()
+    labels = torch.arange(2000) % 4
+    apart = _of_dimension(2000, 3, 200) + 9 * torch.nn.functional.one_hot(labels, 200)
+    assert sample_notes(apart, labels=labels) == ()
+    (note,) = sample_notes(_of_dimension(2000, 3, 200), labels=labels)
+    assert note.startswith("neural collapse: ")

@@ -150,6 +150,16 @@ def test_more_channels_than_samples_and_a_constant_layer_have_an_answer() -> Non
     assert constant.cdnv.isnan()
 
 
+def test_noise_is_what_the_scatter_alone_gives_to_the_distances_of_class_means() -> None:
+    labels = torch.arange(60) % 12  # five samples of each class
+    alone = [neural_collapse(torch.randn(60, 40).double(), labels).noise for _ in range(40)]
+    assert torch.stack(alone).mean().item() == pytest.approx(1, abs=0.1)
+    # Class means whose variance is known: 40 channels of 0.05, beside 40 / 5 of scatter.
+    centres = 0.05**0.5 * torch.randn(400, 12, 40).double()
+    found = [neural_collapse(c[labels] + torch.randn(60, 40), labels).noise for c in centres[:40]]
+    assert torch.stack(found).mean().item() == pytest.approx(0.2 / (0.2 + 0.05), abs=0.05)
+
+
 def test_mistakes_are_named() -> None:
     features, labels = torch.randn(12, 3), torch.arange(12) % 3
     with pytest.raises(LayerwiseError, match="1 of 1 classes have 2 samples or more"):

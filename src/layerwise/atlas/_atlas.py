@@ -83,7 +83,11 @@ class Score:
 @final
 @dataclass(frozen=True)
 class Collapse:
-    """Neural collapse of a layer for a target with classes; None where it is not defined."""
+    """Neural collapse of a layer for a target with classes; None where it is not defined.
+
+    Where `noise`, the share of chance in the distances of class means, is above some tenth, the
+    classes hold too few samples and `nc1` is too low.
+    """
 
     target: str
     network: str
@@ -94,6 +98,7 @@ class Collapse:
     nc2_coherence: float | None
     nc3: float | None
     nc4: float | None
+    noise: float | None = None
 
 
 @final

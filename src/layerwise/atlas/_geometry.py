@@ -81,6 +81,7 @@ def collapse_of(
                 nc2_coherence=_defined(result.nc2_coherence),
                 nc3=_defined(result.nc3),
                 nc4=_defined(result.nc4),
+                noise=_defined(result.noise),
             )
         )
     return tuple(found)

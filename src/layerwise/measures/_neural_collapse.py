@@ -45,6 +45,8 @@ class NeuralCollapse:
         nc2_orthogonal: that of the uncentred means' products to an orthogonal frame.
         nc3: mean squared distance of class means and classifier rows, all brought to length 1.
         nc4: share of samples that the nearest class mean and the classifier put in one class.
+        noise: share of the variance between class means that the scatter of so few samples in each
+            class makes by itself; where it is above some tenth, `nc1` and `cdnv` are too low.
         classes: number of classes that counted.
         samples: number of samples that counted.
     """
@@ -57,6 +59,7 @@ class NeuralCollapse:
     nc2_orthogonal: Float[Tensor, ""]
     nc3: Float[Tensor, ""]
     nc4: Float[Tensor, ""]
+    noise: Float[Tensor, ""]
     classes: int
     samples: int
 
@@ -117,6 +120,7 @@ def neural_collapse(
     answers = fitted if predictions is None else predictions[kept]
     near = torch.cat([nearest.predict(block.double()) for block in rows.split(_ROWS)])
     lengths = spokes.norm(dim=1)
+    scatter = (spread / counts / (counts - 1)).mean() * (1 - 1 / len(spokes))
     return NeuralCollapse(
         nc1=nc1 / len(rows),
         cdnv=cdnv,
@@ -126,6 +130,7 @@ def neural_collapse(
         nc2_orthogonal=_distance(nearest.means, off=0.0),
         nc3=(_unit(spokes) - _unit(weight)).square().sum(dim=1).mean(),
         nc4=(near == answers).double().mean(),
+        noise=scatter / lengths.square().mean(),
         classes=len(spokes),
         samples=len(rows),
     )

@@ -1,30 +1,37 @@
 """Is the sample large enough for what is measured on it?
 
 Rules that are known, each with what it would distort: covariances and all that is read off their
-spectrum, dimensions from neighbours, biased similarities. A note is no error: the number still
-stands, and layers over the same samples can be compared as long as none is at its limit.
+spectrum, dimensions from neighbours, biased similarities, distances of class means. A note is no
+error: the number still stands, and layers over the same samples can be compared as long as none is
+at its limit.
 """
 
 from __future__ import annotations
 
 import math
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from layerwise.measures._checked import checked
 from layerwise.measures._debiased_participation import debiased_participation_ratio
 from layerwise.measures._intrinsic_dimension import intrinsic_dimension
+from layerwise.measures._neural_collapse import neural_collapse
+
+_NOISE = 0.1
 
 
-def sample_notes(features: Float[Tensor, "n d"]) -> tuple[str, ...]:
+def sample_notes(
+    features: Float[Tensor, "n d"], *, labels: Int[Tensor, " n"] | None = None
+) -> tuple[str, ...]:
     """What should be known about measures of a layer over so few samples.
 
     Args:
         features: at least 4 samples.
+        labels: class of each sample, where neural collapse is to be measured.
 
     Raises:
-        LayerwiseError: fewer than 4 samples, NaN.
+        LayerwiseError: fewer than 4 samples, NaN, or labels that `neural_collapse` refuses.
 
     Example:
         >>> import torch
@@ -55,5 +62,11 @@ def sample_notes(features: Float[Tensor, "n d"]) -> tuple[str, ...]:
         notes.append(
             f"biased CKA: {n} samples in {d} channels look alike whatever they say; keep "
             "unbiased=True"
+        )
+    if labels is not None and (noise := neural_collapse(rows, labels).noise.item()) > _NOISE:
+        notes.append(
+            f"neural collapse: {min(noise, 1):.0%} of the variance between class means is chance, "
+            "for few samples in each class, so that nc1 and cdnv are too low; give some "
+            f"{noise / _NOISE:.0f} times as many"
         )
     return tuple(notes)

@@ -2,6 +2,8 @@
 
     OMP_NUM_THREADS=1 python benchmarks/measures.py [--rounds 3] [--samples 2000] [--large 100000]
 
+`--rounds 0` measures the large layer only.
+
 Every contender runs in processes of its own, in turn. Peak memory is what a call needs beyond the
 features; the difference is to our number, relative to it; `to ours` compares CPU seconds of the
 same round. On a busy machine trust the CPU seconds of one thread. Rivals are measured where they
@@ -259,15 +261,9 @@ def main() -> None:
         name, *size = options.child
         sys.stdout.write(json.dumps(measure(globals()[name], *map(int, size))))
         return
-    console, facts = Console(), machine("scikit-learn", "scikit-dimension", "dadapy", "rsatoolbox")
-    found: dict[str, list[dict[str, float]]] = {}
-    for _ in range(options.rounds):
-        for job in (each for jobs in JOBS for each in jobs):
-            run = _apart(job, options.samples, WIDTH, console)
-            if run:
-                found.setdefault(job.__name__, []).append(run)
-    rows = [row for jobs in JOBS for row in _rows(jobs, found)]
-    console.print(keep("measures", facts, rows, {"runs": found}), markup=False)
+    console = Console()
+    if options.rounds:
+        _beside_packages(options.rounds, options.samples, console)
     facts = machine()
     runs = {job: run for job in LARGE_JOBS if (run := _apart(job, options.large, LARGE, console))}
     rows = [
@@ -281,6 +277,18 @@ def main() -> None:
     ]
     details = {job.__name__: run for job, run in runs.items()}
     console.print(keep("measures_large", facts, rows, {"runs": details}), markup=False)
+
+
+def _beside_packages(rounds: int, samples: int, console: Console) -> None:
+    facts = machine("scikit-learn", "scikit-dimension", "dadapy", "rsatoolbox")
+    found: dict[str, list[dict[str, float]]] = {}
+    for _ in range(rounds):
+        for job in (each for jobs in JOBS for each in jobs):
+            run = _apart(job, samples, WIDTH, console)
+            if run:
+                found.setdefault(job.__name__, []).append(run)
+    rows = [row for jobs in JOBS for row in _rows(jobs, found)]
+    console.print(keep("measures", facts, rows, {"runs": found}), markup=False)
 
 
 def _apart(

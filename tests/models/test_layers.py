@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import timm
 import torch
@@ -101,5 +103,6 @@ def test_a_network_without_parameters_has_layers_but_no_blocks(module: nn.Module
     network = layerwise.open(module, example=torch.zeros(1, 3))
     assert len(network.layers) == len(list(module.modules()))
     assert not [layer for layer in network.layers if layer.kind == "block"]
-    with pytest.raises(LayerwiseError):
-        network.layers.select("blocks")
+    for pattern in ("blocks", "stages", "50%", "blocks[0:]"):
+        with pytest.raises(LayerwiseError, match=rf"pattern '{re.escape(pattern)}' matches noth"):
+            network.layers.select(pattern)

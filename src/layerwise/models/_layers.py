@@ -1,9 +1,7 @@
-"""The list of a network's layers, and the patterns that pick some of them."""
+"""The list of a network's layers, found by address or picked by patterns."""
 
 from __future__ import annotations
 
-import fnmatch
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import final, overload
@@ -11,8 +9,7 @@ from typing import final, overload
 from layerwise.errors import LayerwiseError, unknown
 from layerwise.models._address import Address
 from layerwise.models._layer import Layer
-
-_BLOCK_LEVEL = ("stem", "block", "final")
+from layerwise.models._patterns import picked, pieces
 
 
 @final
@@ -128,78 +125,14 @@ class Layers(Sequence[Layer]):
         Raises:
             LayerwiseError: nothing matches; the nearest names are listed.
         """
-        patterns = [pattern] if isinstance(pattern, str) else list(pattern)
         found: dict[str, Layer] = {}
-        for part in [piece for text in patterns for piece in _pieces(text)]:
-            for layer in self._select(part):
+        for part in pieces(pattern):
+            picks = picked(self._listed, part)
+            for layer in [self.find(part)] if picks is None else picks:
                 found[layer.name] = layer
         if not found:
             raise LayerwiseError("no layer was asked for; give an address, a pattern or 'blocks'")
         return tuple(sorted(found.values(), key=lambda layer: layer.position))
-
-    def _select(self, pattern: str) -> Sequence[Layer]:
-        if pattern == "all":
-            return self._listed
-        if pattern == "blocks":
-            return [layer for layer in self._listed if layer.kind in _BLOCK_LEVEL]
-        if pattern == "stages":
-            return self._kind("stage") or self._kind("block")
-        if pattern.startswith("kind:"):
-            return self._kind(pattern[5:]) or self._nothing(pattern)
-        if pattern.startswith("re:"):
-            return self._expression(pattern)
-        if pattern.endswith("%"):
-            return [self._depth(pattern)]
-        ranged = re.fullmatch(r"(.+)\[(-?\d*):(-?\d*)\]", pattern)
-        if ranged:
-            return self._range(*ranged.groups()) or self._nothing(pattern)
-        if any(sign in pattern for sign in "*?"):
-            return self._glob(pattern)
-        return [self.find(pattern)]
-
-    def _kind(self, kind: str) -> list[Layer]:
-        return [layer for layer in self._listed if layer.kind == kind]
-
-    def _nothing(self, pattern: str) -> list[Layer]:
-        if pattern.startswith("kind:"):
-            raise unknown("kind of layer", pattern[5:], sorted({la.kind for la in self._listed}))
-        plain = re.sub(r"[*?\[\]:\\^$()+|]|re:", "", pattern)
-        error = unknown("layer", plain, self.names)
-        raise LayerwiseError(f"pattern {pattern!r} matches nothing: {error}")
-
-    def _expression(self, pattern: str) -> list[Layer]:
-        try:
-            expression = re.compile(pattern[3:])
-        except re.error as error:
-            raise LayerwiseError(f"{pattern!r} is no regular expression: {error}") from error
-        found = [layer for layer in self._listed if expression.fullmatch(layer.name)]
-        return found or self._nothing(pattern)
-
-    def _glob(self, pattern: str) -> list[Layer]:
-        steps = fnmatch.translate(pattern.replace("**", "\0").replace("*", "\1"))
-        expression = re.compile(
-            steps.replace("\\\0", ".*").replace("\0", ".*").replace("\1", "[^.]*")
-        )
-        found = [layer for layer in self._listed if expression.match(layer.name)]
-        return found or self._nothing(pattern)
-
-    def _depth(self, pattern: str) -> Layer:
-        blocks = self._kind("block")
-        try:
-            depth = float(pattern[:-1]) / 100
-        except ValueError as error:
-            raise LayerwiseError(f"{pattern!r} is no depth; write '50%'") from error
-        if not 0 <= depth <= 1:
-            raise LayerwiseError(f"depth {pattern!r} is outside 0% to 100%")
-        return blocks[round(depth * (len(blocks) - 1))]
-
-    def _range(self, path: str, start: str, stop: str) -> list[Layer]:
-        members = self._kind("block") if path == "blocks" else self._members(path)
-        return members[slice(int(start) if start else None, int(stop) if stop else None)]
-
-    def _members(self, path: str) -> list[Layer]:
-        numbered = re.compile(re.escape(path) + r"\.\d+(\[.*\])?")
-        return [layer for layer in self._listed if numbered.fullmatch(layer.name)]
 
     def _matching(self, wanted: Address) -> list[Layer]:
         found = []
@@ -216,9 +149,3 @@ def _module(name: str) -> str:
     address = Address.parse(name)
     assert address is not None
     return address.module
-
-
-def _pieces(text: str) -> list[str]:
-    if text.startswith("re:"):
-        return [text]
-    return [piece.strip() for piece in text.split(",") if piece.strip()]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import re
-import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import layerwise
+from browser import Browser
 from layerwise import atlas, data, report
 from layerwise.errors import LayerwiseError
 from layerwise.models import Network
@@ -151,20 +150,10 @@ def test_few_samples_are_said(samples: data.Samples, tmp_path: Path) -> None:
 def test_the_page_draws_itself_in_a_browser(
     tuned: tuple[atlas.Comparison, Path], tmp_path: Path
 ) -> None:
-    browser = shutil.which("chromium") or shutil.which("chromium-browser")
-    if not browser:
-        pytest.skip("chromium missing")
     found, out = tuned
     path = report.write_comparison(found, out)
-    flags = (
-        *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-        *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-        *(f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", "--virtual-time-budget=15000"),
-        *("--run-all-compositor-stages-before-draw", "--window-size=1280,6000"),
-    )
-    run = subprocess.run(
-        [browser, *flags, path.as_uri()], capture_output=True, check=True, text=True, timeout=120
-    )
-    assert 'data-ready="yes"' in run.stdout
-    assert "data-failed" not in run.stdout.split("<script")[0]
-    assert run.stdout.count('class="dot full"') > 2 * len(found.matches)
+    with Browser(tmp_path / "profile") as browser:
+        browser.open(path.as_uri())
+        browser.wait(f"document.querySelectorAll('.dot.full').length > {2 * len(found.matches)}")
+        assert not browser.run("'failed' in document.documentElement.dataset")
+        assert not browser.complaints()

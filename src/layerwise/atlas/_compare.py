@@ -14,6 +14,7 @@ from pathlib import Path
 
 from layerwise.atlas import _provenance
 from layerwise.atlas._atlas import Provenance
+from layerwise.atlas._clock import Clock, Progress
 from layerwise.atlas._comparison import Comparison
 from layerwise.atlas._comparison_words import comparison_words
 from layerwise.atlas._files import save_comparison
@@ -27,16 +28,14 @@ from layerwise.atlas._matching import (
     same_of,
     told_of,
 )
-from layerwise.atlas._survey import (
-    Progress,
-    _Clock,
-    _layer_rows,
-    _load,
-    _make,
-    _named,
-    _network_row,
-    _set_aside,
+from layerwise.atlas._pass import (
+    layer_rows,
+    load_features,
+    make_folder,
+    named_networks,
+    network_row,
     pooled_by_mean,
+    set_aside,
     store_of,
 )
 from layerwise.data import Samples
@@ -78,10 +77,10 @@ def compare(
         LayerwiseError: two networks of one name, too few samples that both could read, or what
             `extract` refuses.
     """
-    named = _named([network, other])
+    named = named_networks([network, other])
     out = Path(out)
-    _make(out)
-    clock = _Clock(progress)
+    make_folder(out)
+    clock = Clock(progress)
     extractions: dict[str, Extraction] = {}
     for name, each in named.items():
         with clock.stage(f"reading {name}"):
@@ -94,7 +93,7 @@ def compare(
                 progress=progress,
             )
     with clock.stage("loading"):
-        rows, features = _load(samples, extractions)
+        rows, features = load_features(samples, extractions)
     if len(rows) < _LEAST:
         raise LayerwiseError(
             f"{len(rows)} samples could be read by both networks; give at least {_LEAST}, and "
@@ -103,7 +102,7 @@ def compare(
     known = samples.take(rows)
     with clock.stage("costs"):
         priced = {at: cost for each in named.values() for at, cost in prices(each, known).items()}
-        listed = _layer_rows(named, extractions, features, priced)
+        listed = layer_rows(named, extractions, features, priced)
     one, two = (pooled_by_mean(features, name) for name in named)
     with clock.stage("comparing layers"):
         similarity = similarity_of(features, list(named))
@@ -131,7 +130,7 @@ def compare(
             reused={name: extraction.reused for name, extraction in extractions.items()},
         ),
         networks=tuple(
-            _network_row(each, extractions[name], pooled_by_mean(features, name))
+            network_row(each, extractions[name], pooled_by_mean(features, name))
             for name, each in named.items()
         ),
         layers=listed,
@@ -144,7 +143,7 @@ def compare(
         looking=heads,
         placed=tuple(row for rows, _ in places for row in rows),
         probed=tuple(row for _, rows in places for row in rows),
-        set_aside=_set_aside(samples, extractions),
+        set_aside=set_aside(samples, extractions),
         enough=len(rows) >= _FEW,
         words="",
     )

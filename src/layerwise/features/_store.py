@@ -106,7 +106,7 @@ class Store:
             if dataset is not None:
                 store = cls(folder, recipe_of(dataset, folder), dataset)
                 if recipe is not None and len(store):
-                    store.check(recipe)
+                    _require_alike(folder, store.recipe, recipe)
                 if recipe is None or not store.recipe.difference(recipe):
                     return store
             if recipe is None:
@@ -115,18 +115,6 @@ class Store:
                 )
             with only_writer(folder, folder / PRIVATE / "lock"):
                 return cls(folder, recipe, make_dataset(folder, recipe))
-
-    def check(self, recipe: Recipe) -> None:
-        """Make sure that features of a recipe may stand beside those that are here.
-
-        Raises:
-            LayerwiseError: they may not; the message names every difference.
-        """
-        if difference := self.recipe.difference(recipe):
-            raise LayerwiseError(
-                f"the store {str(self.path)!r} was made differently: {difference}; "
-                "choose another folder, or ask for what the store was made with"
-            )
 
     def __len__(self) -> int:
         return self._dataset.count_rows()
@@ -161,8 +149,8 @@ class Store:
         Raises:
             LayerwiseError: there is no such column, or a key has no row.
         """
-        found = self._column(column)
-        rows, place = self._wanted(keys).sort()
+        found = _named(self.columns, column)
+        rows, place = _wanted(self._places(), keys, self.path).sort()
         out = torch.empty(len(rows), found.width, dtype=getattr(torch, self.recipe.dtype))
         start = 0
         for part in self.stream(found):
@@ -178,7 +166,7 @@ class Store:
         Raises:
             LayerwiseError: there is no such column.
         """
-        found = [self._column(column) for column in columns]
+        found = [_named(self.columns, column) for column in columns]
         size = rows_at_once(4 * sum(column.width for column in found))
         with plain_errors(self.path):
             scanner = self._dataset.scanner(
@@ -210,7 +198,7 @@ class Store:
         column = name if name == "name" else target_column(name)
         with plain_errors(self.path):
             found = self._dataset.to_table(columns=[column])[column]
-        values = found.take(self._wanted(keys).numpy()).to_pylist()
+        values = found.take(_wanted(self._places(), keys, self.path).numpy()).to_pylist()
         if found.type == "double":
             numbers = [float("nan") if value is None else value for value in values]
             return torch.tensor(numbers, dtype=torch.float64)
@@ -318,13 +306,6 @@ class Store:
             self.refresh()
             yield folder
 
-    def _column(self, column: Column | str) -> Column:
-        named = {found.name: found for found in self.columns}
-        name = column.name if isinstance(column, Column) else column
-        if name not in named:
-            raise unknown("column of the store", name, named)
-        return named[name]
-
     def _places(self) -> dict[str, int]:
         if self._rows is None:
             with plain_errors(self.path):
@@ -332,17 +313,33 @@ class Store:
             self._rows = {key: row for row, key in enumerate(keys)}
         return self._rows
 
-    def _wanted(self, keys: Sequence[str] | None) -> Tensor:
-        rows = self._places()
-        if keys is None:
-            return torch.arange(len(rows))
-        if lacking := [key for key in keys if key not in rows]:
-            raise LayerwiseError(
-                f"{len(lacking)} of {len(keys)} samples have no row in the store "
-                f"{str(self.path)!r} (first: {lacking[0]}); extract their features first"
-            )
-        return torch.tensor([rows[key] for key in keys], dtype=torch.int64)
-
 
 def _by_column(targets: Mapping[str, Values]) -> dict[str, Values]:
     return {target_column(name): values for name, values in targets.items()}
+
+
+def _require_alike(folder: Path, there: Recipe, now: Recipe) -> None:
+    if difference := there.difference(now):
+        raise LayerwiseError(
+            f"the store {str(folder)!r} was made differently: {difference}; "
+            "choose another folder, or ask for what the store was made with"
+        )
+
+
+def _named(columns: Sequence[Column], column: Column | str) -> Column:
+    named = {found.name: found for found in columns}
+    name = column.name if isinstance(column, Column) else column
+    if name not in named:
+        raise unknown("column of the store", name, named)
+    return named[name]
+
+
+def _wanted(rows: Mapping[str, int], keys: Sequence[str] | None, folder: Path) -> Tensor:
+    if keys is None:
+        return torch.arange(len(rows))
+    if lacking := [key for key in keys if key not in rows]:
+        raise LayerwiseError(
+            f"{len(lacking)} of {len(keys)} samples have no row in the store "
+            f"{str(folder)!r} (first: {lacking[0]}); extract their features first"
+        )
+    return torch.tensor([rows[key] for key in keys], dtype=torch.int64)

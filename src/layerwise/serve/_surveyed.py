@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from layerwise import models
 from layerwise.atlas import Atlas
 from layerwise.atlas._atlas import NetworkRow, Score, TargetRow
-from layerwise.atlas._survey import store_of
+from layerwise.atlas._pass import store_of
 from layerwise.features import Column, Ridge, Store
 from layerwise.models import Network
 from layerwise.search import Logistic

@@ -129,13 +129,14 @@ def _nearest(features: Tensor, labels: Tensor, textures: Tensor) -> float:
 
 @pytest.mark.weights
 @pytest.mark.slow
-def test_boxes_lie_on_objects_and_crops_tell_them(claim: Callable[..., None]) -> None:
-    network = layerwise.open("dinov2-small")
-    pixels = Pixels.of(network)
+def test_boxes_lie_on_objects_and_crops_tell_them(
+    dino: Network, claim: Callable[..., None]
+) -> None:
+    pixels = Pixels.of(dino)
     runs = []
     for seed in range(3):
         pictures, boxes, labels, textures = _scenes(seed)
-        seen = global_local_similarity(network, pixels.feed(pictures))
+        seen = global_local_similarity(dino, pixels.feed(pictures))
         draw = torch.Generator().manual_seed(seed)
         size = seen.boxes[:, 2:] - seen.boxes[:, :2]
         middle = (SIDE - size) // 2

@@ -31,6 +31,7 @@ from layerwise.atlas._candidate import Candidate
 from layerwise.atlas._choose import Key, choose, stand
 from layerwise.atlas._combine import join
 from layerwise.atlas._controls import controls, drawn, untrained
+from layerwise.atlas._draw import require_pictures, visualised
 from layerwise.atlas._files import save
 from layerwise.atlas._geometry import collapse_of, dimensions_of, similarity_of, smallness
 from layerwise.atlas._inside import insides
@@ -63,6 +64,7 @@ def survey(
     poolings: Sequence[Pooling] | None = None,
     seeds: Sequence[int] = (0, 1, 2),
     budget: Budget = UNBOUNDED,
+    visualize: int = 0,
     workers: int | None = None,
     progress: Progress | None = None,
     command: str = "",
@@ -83,6 +85,7 @@ def survey(
         poolings: as in `extract`.
         seeds: of the splits and all that is drawn.
         budget: what may be spent; nothing dearer is chosen.
+        visualize: units of each chosen layer that a picture is drawn for, which takes a while.
         workers: processes that decode samples.
         progress: called as `progress(stage, done, total)`.
         command: what was typed to make the atlas, for its provenance.
@@ -93,6 +96,8 @@ def survey(
     """
     named = _named(networks)
     names = _chosen_targets(samples, targets, networks)
+    if visualize:
+        require_pictures(networks)
     out = Path(out)
     _make(out)
     clock = _Clock(progress)
@@ -160,6 +165,18 @@ def survey(
             for name, network in named.items()
         }
         inside, exemplary = insides(looks, features, known, sides, seeds[0])
+    if visualize:
+        with clock.stage("drawing units"):
+            inside = visualised(
+                inside,
+                named,
+                features,
+                {at for each in judged for at in _layers_of(each)},
+                count=visualize,
+                folder=out / "drawn",
+                seed=seeds[0],
+                progress=progress,
+            )
     with clock.stage("pictures"):
         atlas = Atlas(
             format=_FORMAT,
@@ -278,6 +295,14 @@ def _judge(
         collapsed = collapse_of(target, features, splits[0].train)
     ranked = leaderboard(standing, payable, budget=budget, generator=generator)
     return _Judged(row, splits[0], standing.scores, choice, members, checks, collapsed, ranked)
+
+
+def _layers_of(judged: _Judged) -> list[tuple[str, str]]:
+    """The chosen layer, or those that are joined in it."""
+    best = judged.choice.best
+    joined = {key[:2]: names for key, names in judged.members.items()}
+    names = joined.get((best.network, best.layer), (best.layer,))
+    return [(best.network, name) for name in names]
 
 
 @final

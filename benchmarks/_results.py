@@ -54,6 +54,12 @@ def keep(name: str, facts: dict[str, Any], rows: Sequence[Row], details: dict[st
     return table
 
 
+def kept(name: str) -> dict[str, Any]:
+    """What the last run of a benchmark kept: `machine`, `rows` and `details`."""
+    held: dict[str, Any] = json.loads((_HERE / "results" / f"{name}.json").read_text())
+    return held
+
+
 def resident(field: str, *, afresh: bool = False) -> float:
     """Megabytes of this process: now (`VmRSS`), or at most since last asked afresh (`VmHWM`)."""
     if afresh:

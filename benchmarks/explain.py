@@ -1,12 +1,14 @@
 """Every block x {Grad-CAM, gradient x activation, integrated gradients}: time, memory, agreement.
 
     python benchmarks/explain.py [--images 64] [--side 224] [--steps 50] [--integrated 64]
+        [--only "integrated gradients"]
 
 One call of layerwise against a loop over the layers with captum, and for Grad-CAM with
 pytorch-grad-cam where it is installed (`pip install grad-cam`). Every contender runs in a process
 of its own; peak memory is what it needs beyond the network and the images. Integrated gradients
 have a way of their own for every layer, so no pass is shared there: what is saved is what lies
-before the layer. `--integrated` takes fewer images for them.
+before the layer. `--integrated` takes fewer images for them. With `--only` the rows of the other
+explanations stay as the last run kept them.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _results import keep, machine, resident
+from _results import keep, kept, machine, resident
 from rich.console import Console
 from torch import Tensor
 
@@ -31,6 +33,8 @@ from layerwise.explain import grad_cam, gradient_x_activation, integrated_gradie
 from layerwise.models import Network
 
 Answer = Mapping[str, Tensor]
+
+KINDS = ("Grad-CAM", "gradient x activation", "integrated gradients")
 
 
 def given(arguments: argparse.Namespace) -> tuple[Network, Tensor, Tensor]:
@@ -114,6 +118,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=224)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--integrated", type=int, default=0)
+    parser.add_argument("--only", choices=KINDS)
     parser.add_argument("--random", action="store_true")
     parser.add_argument("--out", default="")
     parser.add_argument("--contender", nargs=2, default=None)
@@ -127,8 +132,14 @@ def main() -> None:
 
 def _measure(arguments: argparse.Namespace, folder: str) -> None:
     facts = machine("captum", "grad-cam")
+    kinds = [arguments.only] if arguments.only else list(KINDS)
+    details: dict[str, Any] = {"side": arguments.side, "steps": arguments.steps}
     rows: list[dict[str, Any]] = []
-    for kind in ("Grad-CAM", "gradient x activation", "integrated gradients"):
+    if arguments.only:
+        last = kept("explain")
+        rows = [row for row in last["rows"] if not row["explanation"].startswith(arguments.only)]
+        details["machine of the other rows"] = last["machine"]
+    for kind in kinds:
         images = arguments.images
         if kind == "integrated gradients":
             images = arguments.integrated or images
@@ -157,7 +168,7 @@ def _measure(arguments: argparse.Namespace, folder: str) -> None:
                 }
             )
             Console().print(rows[-1])
-        keep("explain", facts, rows, {"side": arguments.side, "steps": arguments.steps})
+        keep("explain", facts, rows, details)
 
 
 def _difference(held: Mapping[str, Path]) -> str | None:

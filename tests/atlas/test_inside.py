@@ -14,6 +14,7 @@ from layerwise import atlas, data
 from layerwise.atlas._inside import units_of
 from layerwise.atlas._look import look
 from layerwise.data import Samples, Target
+from layerwise.errors import LayerwiseError
 from layerwise.models import ImagePreparation, Network
 
 
@@ -98,3 +99,30 @@ def test_a_survey_looks_inside(colours: Network, halves: Samples, tmp_path: Path
     assert {each.split for each in made.exemplars} == {"train"}
     assert all(each.picture.startswith("data:image/jpeg") for each in made.looked)
     assert {each.sample for each in made.pictures} == {each.sample for each in made.looked}
+
+
+def test_units_are_drawn_where_that_is_asked_for(
+    colours: Network, halves: Samples, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    options = {"out": tmp_path, "layers": "1", "visualize": 1}
+    made = atlas.survey([colours], halves, **options, progress=lambda stage, *_: told.append(stage))
+    (inside,) = made.inside
+    first, *others = inside.units
+    assert first.picture.startswith("data:image/jpeg")
+    assert 0 < first.above <= 1
+    assert not any(unit.picture for unit in others)
+    assert told.count(f"drawing unit 1 {first.unit}") == 64
+    assert atlas.load(tmp_path) == made
+    told.clear()
+    again = atlas.survey(
+        [colours], halves, **options, progress=lambda stage, *_: told.append(stage)
+    )
+    assert again.inside == made.inside
+    assert f"drawing unit 1 {first.unit}" not in told  # it was kept
+
+
+def test_what_takes_no_pictures_is_not_drawn_for(halves: Samples, tmp_path: Path) -> None:
+    rows = layerwise.open(nn.Linear(4, 2).eval(), example=torch.zeros(1, 4))
+    with pytest.raises(LayerwiseError, match="pictures"):
+        atlas.survey([rows], halves, out=tmp_path, visualize=1)

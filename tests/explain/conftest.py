@@ -1,4 +1,4 @@
-"""Photographs and the network that looks at them, read once for all tests of concepts."""
+"""Photographs and the networks that look at them, opened and read once for all tests."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ CROPPED = ("astronaut", "cat", "coffee", "flower", "motorcycle", "retina")
 def lite() -> Network:
     """EfficientNet-Lite0, pretrained."""
     return layerwise.open("efficientnet-lite0")
+
+
+@pytest.fixture(scope="session")
+def dino() -> Network:
+    """DINOv2 ViT-S, pretrained."""
+    return layerwise.open("dinov2-small")
 
 
 @pytest.fixture(scope="session")

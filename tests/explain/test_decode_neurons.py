@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-import layerwise
 from layerwise.errors import LayerwiseError
 from layerwise.explain import decode_neurons
 from layerwise.models import Network
@@ -68,30 +67,29 @@ _PROMPTS = (
 
 @pytest.mark.weights
 @pytest.mark.slow
-def test_clamping_a_neuron_moves_its_token(claim: Callable[..., None]) -> None:
-    network = layerwise.open("smollm2-135m")
+def test_clamping_a_neuron_moves_its_token(smollm2: Network, claim: Callable[..., None]) -> None:
     layers = "re:model[.]layers[.](8|16|24)[.]mlp[.]up_proj"
-    found = decode_neurons(network, layers=layers)
-    noisy = copy.copy(network)
-    noisy.module = copy.deepcopy(network.module)
+    found = decode_neurons(smollm2, layers=layers)
+    noisy = copy.copy(smollm2)
+    noisy.module = copy.deepcopy(smollm2.module)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in noisy.module.parameters():
             noise = torch.randn(weight.shape, generator=generator)
             weight.add_(0.01 * weight.std() * noise)
-    kept = decode_neurons(network, layers=found.layers[1]).agreement(
+    kept = decode_neurons(smollm2, layers=found.layers[1]).agreement(
         decode_neurons(noisy, layers=found.layers[1])
     )
-    ids = [network.prepare(text)["input_ids"][:9] for text in _PROMPTS]
+    ids = [smollm2.prepare(text)["input_ids"][:9] for text in _PROMPTS]
     inputs = {"input_ids": torch.stack([torch.as_tensor(one) for one in ids])}
 
     @torch.no_grad()
     def held(layer: str, unit: int, level: float) -> Tensor:
-        with edit(network, {layer: Clamp(level, level, (unit,))}):
-            return network(inputs).logits[:, -1] - plain
+        with edit(smollm2, {layer: Clamp(level, level, (unit,))}):
+            return smollm2(inputs).logits[:, -1] - plain
 
     with torch.no_grad():
-        plain = network(inputs).logits[:, -1]
+        plain = smollm2(inputs).logits[:, -1]
     special = found.margin.flatten().argsort(descending=True)[:10].tolist()
     own: list[float] = []
     others: list[float] = []

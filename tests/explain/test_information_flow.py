@@ -172,13 +172,14 @@ def _without(network: Network, sets: list[list[tuple[int, int]]], ids: Tensor) -
 
 @pytest.mark.weights
 @pytest.mark.slow
-def test_traced_heads_matter_more_than_random_ones(claim: Callable[..., None]) -> None:
-    network = layerwise.open("smollm2-135m")
+def test_traced_heads_matter_more_than_random_ones(
+    smollm2: Network, claim: Callable[..., None]
+) -> None:
     drops: dict[str, list[float]] = {"traced": [], "random 0": [], "random 1": [], "random 2": []}
     errors = []
     for number, prompt in enumerate(PROMPTS):
-        ids = network.batch([network.prepare(prompt)])["input_ids"]
-        flow = information_flow(network, ids)
+        ids = smollm2.batch([smollm2.prepare(prompt)])["input_ids"]
+        flow = information_flow(smollm2, ids)
         errors.append(flow.error.max().item())
         weights: dict[tuple[int, int], float] = {}
         for edge in flow_graph(flow):
@@ -188,7 +189,7 @@ def test_traced_heads_matter_more_than_random_ones(claim: Callable[..., None]) -
         top = sorted(weights, key=weights.__getitem__, reverse=True)[:10]
         chance = [np.random.default_rng((seed, number)).choice(270, 10, False) for seed in range(3)]
         random = [[divmod(int(pick), 9) for pick in picks] for picks in chance]
-        logits = _without(network, [[], top, *random], ids)[:, flow.predicted[0, -1]]
+        logits = _without(smollm2, [[], top, *random], ids)[:, flow.predicted[0, -1]]
         for name, drop in zip(drops, logits[0] - logits[1:], strict=True):
             drops[name].append(drop.item())
     means = {name: float(np.mean(values)) for name, values in drops.items()}

@@ -99,18 +99,13 @@ def _sources() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def smollm() -> Network:
-    return layerwise.open("smollm2-135m")
-
-
-@pytest.fixture(scope="module")
-def pieces(smollm: Network) -> Tensor:
+def pieces(smollm2: Network) -> Tensor:
     """Texts of each language `[4 8 64]`, far from each other in the source."""
     found = []
     for source in _sources():
         starts = [int(place * (len(source) - 2000) / 8) for place in range(8)]
         texts = [source[start : start + 2000] for start in starts]
-        ids = [torch.as_tensor(smollm.prepare(text)["input_ids"])[:PIECE] for text in texts]
+        ids = [torch.as_tensor(smollm2.prepare(text)["input_ids"])[:PIECE] for text in texts]
         found.append(torch.stack(ids))
     return torch.stack(found)
 
@@ -128,22 +123,22 @@ def _loss(network: Network, texts: Tensor) -> Tensor:
 @pytest.mark.weights
 @pytest.mark.slow
 def test_a_language_suffers_most_without_its_own_neurons(
-    smollm: Network, pieces: Tensor, claim: Callable[..., None]
+    smollm2: Network, pieces: Tensor, claim: Callable[..., None]
 ) -> None:
     train, test = pieces[:, :6], pieces[:, 6:]
     labels = torch.arange(4).repeat_interleave(6)
-    found = language_neurons(smollm, train.flatten(0, 1), labels)
-    before = _loss(smollm, test)
+    found = language_neurons(smollm2, train.flatten(0, 1), labels)
+    before = _loss(smollm2, test)
     measured: dict[str, float] = {}
     most, above_chance = [], []
     for label, language in enumerate(LANGUAGES):
-        with edit(smollm, found.off(label)):
-            harm = _loss(smollm, test) - before
+        with edit(smollm2, found.off(label)):
+            harm = _loss(smollm2, test) - before
         count = int(found.chosen[label].sum())
         random = torch.zeros(found.entropy.numel(), dtype=torch.bool)
         random[torch.randperm(len(random))[:count]] = True
-        with edit(smollm, switched_off(found.layers, random.view_as(found.entropy))):
-            chance = (_loss(smollm, test) - before)[label]
+        with edit(smollm2, switched_off(found.layers, random.view_as(found.entropy))):
+            chance = (_loss(smollm2, test) - before)[label]
         others = harm[torch.arange(4) != label].mean()
         measured |= {
             f"{language}, its own": harm[label].item(),
@@ -167,11 +162,11 @@ def test_a_language_suffers_most_without_its_own_neurons(
 @pytest.mark.weights
 @pytest.mark.slow
 def test_the_middle_of_a_language_model_is_near_to_english(
-    smollm: Network, pieces: Tensor, claim: Callable[..., None]
+    smollm2: Network, pieces: Tensor, claim: Callable[..., None]
 ) -> None:
     labels = torch.arange(4).repeat_interleave(3)
     found = language_space(
-        smollm, pieces[:, :3].flatten(0, 1), labels, layers="re:.*[.](1?[05]|20|2[5-9])"
+        smollm2, pieces[:, :3].flatten(0, 1), labels, layers="re:.*[.](1?[05]|20|2[5-9])"
     )
     code = found.mass[:, 1:].mean(1)  # what is said while reading code
     late = torch.tensor([int(name.rsplit(".", 1)[1]) in (15, 20, 25) for name in found.layers])

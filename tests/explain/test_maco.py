@@ -179,8 +179,7 @@ def _distance(picture: Tensor, photographs: Tensor) -> float:
 
 @pytest.mark.weights
 @pytest.mark.slow
-def test_keeps_the_spectrum_of_natural_pictures(claim: Callable[..., None]) -> None:
-    network = layerwise.open("efficientnet-lite0")
+def test_keeps_the_spectrum_of_natural_pictures(lite: Network, claim: Callable[..., None]) -> None:
     held_out = {"cat", "flower", "motorcycle"}
     known = [p for p in PHOTOGRAPHS if p.name in ("astronaut", "china", "coffee", "rocket")]
     spectrum = Spectrum.fit(torch.cat([cut(each, 2 * SIDE, 2 * SIDE) for each in known]))
@@ -189,10 +188,10 @@ def test_keeps_the_spectrum_of_natural_pictures(claim: Callable[..., None]) -> N
     ours, plain, errors, before, after = [], [], [], [], []
     for seed, (layer, unit) in enumerate(UNITS):
         options = {"layer": layer, "unit": unit, "side": SIDE, "generator": _seeded(seed)}
-        bare = pixel_ascent(network, **options, **PLAIN, steps=STEPS)
+        bare = pixel_ascent(lite, **options, **PLAIN, steps=STEPS)
         ours_options = options | {"crops": 4, "spectrum": spectrum}
-        still = maco(network, **ours_options, steps=1, rate=0.0)
-        seen = maco(network, **ours_options, steps=STEPS)
+        still = maco(lite, **ours_options, steps=1, rate=0.0)
+        seen = maco(lite, **ours_options, steps=STEPS)
         before.append(still.reached.item())
         after.append(seen.reached.item())
         kept = spectrum.measure(seen.picture) - spectrum.magnitude

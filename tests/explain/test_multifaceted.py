@@ -94,29 +94,28 @@ SCENES = (("cat", "coffee"), ("flower", "rocket"), ("china", "motorcycle"))
 
 @pytest.mark.weights
 @pytest.mark.slow
-def test_two_scenes_are_two_facets(claim: Callable[..., None]) -> None:
-    network = layerwise.open("efficientnet-lite0")
-    pixels = Pixels.of(network)
+def test_two_scenes_are_two_facets(lite: Network, claim: Callable[..., None]) -> None:
+    pixels = Pixels.of(lite)
     purity, facets, single, likeness, chance = [], [], [], [], []
     for seed, scenes in enumerate(SCENES):
         image = torch.cat([crops(50, 80, seed=seed, only=(scene,)) for scene in scenes])
         batch = pixels.feed(image)
         with torch.no_grad():
-            logits = torch.cat([network(part) for part in batch.split(40)])
+            logits = torch.cat([lite(part) for part in batch.split(40)])
         classes = [int(part.mean(0).argmax()) for part in logits.split(50)]
         unit = torch.zeros(1000)
         unit[classes] = 1
         run = {"unit": unit, "code": "blocks.5.3", "steps": 30, "generator": _seeded(seed)}
-        seen = multifaceted(network, batch, facets=2, **run)
+        seen = multifaceted(lite, batch, facets=2, **run)
         truth = torch.arange(100) // 50
         agree = (seen.members == truth).double().mean().item()
         purity.append(max(agree, 1 - agree))
         facets.append(seen.reached.mean().item())
         likeness.append(seen.likeness[0, 1].item())
-        whole = multifaceted(network, batch, facets=1, nearest=100, **run)
+        whole = multifaceted(lite, batch, facets=1, nearest=100, **run)
         single.append(whole.reached.item())
         noise = pixels.feed(torch.rand(2, 3, 80, 80, generator=_seeded(seed)))
-        two = multifaceted(network, noise, facets=2, nearest=1, **run)
+        two = multifaceted(lite, noise, facets=2, nearest=1, **run)
         chance.append(two.likeness[0, 1].item())
     found = {
         "purity": purity,

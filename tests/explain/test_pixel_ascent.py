@@ -15,7 +15,7 @@ from layerwise.errors import LayerwiseError
 from layerwise.explain import pixel_ascent
 from layerwise.explain._pixel_ascent import shifted, total_variation
 from layerwise.explain._pixels import Pixels
-from layerwise.explain._response import respond
+from layerwise.models import Network
 
 PLAIN = {"views": 1, "tv": 0.0, "noise": 0.0, "colour": 0.0, "shift": 0}
 
@@ -61,7 +61,7 @@ def test_mistakes_are_named() -> None:
         pixel_ascent(network, side=5)
 
 
-SIDE, LAYER = 84, "encoder.layer.6.mlp.activation_fn"
+SIDE, LAYER = 70, "encoder.layer.6.mlp.activation_fn"
 
 
 def _high(picture: Tensor) -> float:
@@ -74,41 +74,36 @@ def _high(picture: Tensor) -> float:
 
 @pytest.mark.weights
 @pytest.mark.slow
-def test_units_of_a_vision_transformer_are_found(claim: Callable[..., None]) -> None:
-    network = layerwise.open("dinov2-small")
-    pixels, layer = Pixels.of(network), network.layers[LAYER]
-    batch = pixels.feed(crops(200, SIDE, seed=0))
+def test_units_of_a_vision_transformer_are_found(dino: Network, claim: Callable[..., None]) -> None:
+    batch = Pixels.of(dino).feed(crops(120, SIDE, seed=0))
     units = np.random.default_rng(0).choice(1536, 5, replace=False).tolist()
-    with torch.no_grad():
-        best = torch.zeros(5) - torch.inf
-        for part in batch.split(50):
-            found = [respond(network, part, layer, unit).max() for unit in units]
-            best = torch.maximum(best, torch.stack(found))
+    read = [layerwise.read(dino, part, LAYER)[LAYER] for part in batch.split(50)]
+    best = torch.cat(read)[:, 1:, units].mean(1).amax(0)
     drawn, bare = [], []
     for seed, unit in enumerate(units):
-        # With 60 steps 3 of the 5 units were above the best crop; that was measured first.
-        options = {"layer": LAYER, "unit": unit, "side": SIDE, "steps": 120}
+        # With 30 steps 3 of the 5 units were above the best crop; that was measured first.
+        options = {"layer": LAYER, "unit": unit, "side": SIDE, "steps": 40}
         chance = torch.Generator().manual_seed(seed)
         drawn.append(
             pixel_ascent(
-                network, **options, views=2, colour=0.2, noise=0.1, shift=12, generator=chance
+                dino, **options, views=2, colour=0.2, noise=0.1, shift=12, generator=chance
             )
         )
-        bare.append(pixel_ascent(network, **options, **PLAIN, generator=chance))
+        if seed < 3:
+            bare.append(pixel_ascent(dino, **options, **PLAIN, generator=chance))
     above = sum(bool(seen.reached > top) for seen, top in zip(drawn, best, strict=True))
-    rough = [float(np.mean([_high(seen.picture) for seen in each])) for each in (drawn, bare)]
-    likeness = {
-        name: _likeness(network, batch[:40], name) for name in ("encoder.layer.6", "layernorm")
-    }
+    rough = [float(np.mean([_high(seen.picture) for seen in each])) for each in (drawn[:3], bare)]
+    found = layerwise.read(dino, batch[:40], ["encoder.layer.6", "layernorm"])
+    likeness = {name: _likeness(tokens[:, 1:]) for name, tokens in found.items()}
     holds = (
         above >= 4 and rough[1] > rough[0] and likeness["layernorm"] > likeness["encoder.layer.6"]
     )
     claim(
         paper="P116",
         says="DINOv2-S, 5 units inside the MLP of block 6: their pictures answer more than the "
-        "best of 200 crops of photographs in at least 4 (120 steps of 2 views under mild noise); "
-        "without augmentation and total variation more of the power is at high frequencies; patch "
-        "tokens are more alike at the last layer than in the middle (mean cosine)",
+        "best of 120 crops of photographs in at least 4 (40 steps of 2 views under mild noise); "
+        "without augmentation and total variation more of the power is at high frequencies (3 of "
+        "them); patch tokens are more alike at the last layer than in the middle (mean cosine)",
         measured={
             "units above the best crop": above,
             "answer, pictures": float(np.mean([seen.reached for seen in drawn])),
@@ -124,8 +119,8 @@ def test_units_of_a_vision_transformer_are_found(claim: Callable[..., None]) -> 
     assert likeness["layernorm"] > likeness["encoder.layer.6"]
 
 
-def _likeness(network: layerwise.Network, batch: Tensor, layer: str) -> float:
-    tokens = nn.functional.normalize(layerwise.read(network, batch, layer)[layer][:, 1:], dim=2)
+def _likeness(tokens: Tensor) -> float:
+    tokens = nn.functional.normalize(tokens, dim=2)
     n = tokens.shape[1]
     cosines = tokens @ tokens.transpose(1, 2)
     return ((cosines.sum((1, 2)) - n) / (n * (n - 1))).mean().item()

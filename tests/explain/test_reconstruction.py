@@ -17,6 +17,7 @@ from layerwise.errors import LayerwiseError
 from layerwise.explain import FeatureInverter, FeatureReconstructor, Rotation, normalised_error
 from layerwise.explain._pixels import Pixels
 from layerwise.features import Ridge
+from layerwise.models import Network
 
 
 def test_the_rotation_is_scipys() -> None:
@@ -83,20 +84,21 @@ EARLY, LAST = "encoder.layer.1", "layernorm"
 
 @pytest.mark.weights
 @pytest.mark.slow
-def test_what_the_layers_of_a_vision_transformer_keep(claim: Callable[..., None]) -> None:
-    network = layerwise.open("dinov2-small")
-    pixels = Pixels.of(network)
+def test_what_the_layers_of_a_vision_transformer_keep(
+    dino: Network, claim: Callable[..., None]
+) -> None:
+    pixels = Pixels.of(dino)
 
     def tokens(image: Tensor) -> layerwise.Features:
-        parts = [layerwise.read(network, pixels.feed(p), [EARLY, LAST]) for p in image.split(40)]
+        parts = [layerwise.read(dino, pixels.feed(p), [EARLY, LAST]) for p in image.split(40)]
         return {name: torch.cat([part[name] for part in parts]) for name in (EARLY, LAST)}
 
-    known, fresh = crops(98, 84, seed=0), crops(28, 84, seed=1, held_out=True)
+    known, fresh = crops(98, 56, seed=0), crops(28, 56, seed=1, held_out=True)
     seen, unseen = tokens(known), tokens(fresh)
     swapped, unseen_swapped = tokens(known.flip(1)), fresh.flip(1)
-    small = nn.functional.interpolate(known, (24, 24), mode="area")
+    small = nn.functional.interpolate(known, (16, 16), mode="area")
     target, other = (
-        nn.functional.interpolate(p, (24, 24), mode="area") for p in (fresh, unseen_swapped)
+        nn.functional.interpolate(p, (16, 16), mode="area") for p in (fresh, unseen_swapped)
     )
     runs = []
     for seed in range(3):
@@ -120,10 +122,10 @@ def test_what_the_layers_of_a_vision_transformer_keep(claim: Callable[..., None]
     restored = means[f"PSNR after two turns, {EARLY}"] > means[f"PSNR, {EARLY}"] - 1
     claim(
         paper="P240",
-        says="Decoders trained alike on 98 crops, 28 held out, 3 seeds: PSNR falls from block 1 "
-        "to the last layer of DINOv2-S; the rotation fitted for red and blue swapped removes over "
-        "30 % of the error to the swapped pictures at block 1, and applied twice it gives the "
-        "picture back within 1 dB",
+        says="Decoders trained alike on 98 crops of 56 pixels, 28 held out, 3 seeds: PSNR falls "
+        "from block 1 to the last layer of DINOv2-S; the rotation fitted for red and blue swapped "
+        "removes over 30 % of the error to the swapped pictures at block 1, and applied twice it "
+        "gives the picture back within 1 dB",
         measured=means,
         holds=falls and controlled and restored,
     )
@@ -132,13 +134,14 @@ def test_what_the_layers_of_a_vision_transformer_keep(claim: Callable[..., None]
 
 @pytest.mark.weights
 @pytest.mark.slow
-def test_what_the_layers_of_a_classifier_tell_of_the_picture(claim: Callable[..., None]) -> None:
-    network = layerwise.open("efficientnet-lite0")
-    pixels = Pixels.of(network)
+def test_what_the_layers_of_a_classifier_tell_of_the_picture(
+    lite: Network, claim: Callable[..., None]
+) -> None:
+    pixels = Pixels.of(lite)
     layers = ("blocks.2.1", "blocks.6.0", "classifier")
 
     def features(image: Tensor) -> dict[str, Tensor]:
-        parts = [layerwise.read(network, pixels.feed(p), list(layers)) for p in image.split(60)]
+        parts = [layerwise.read(lite, pixels.feed(p), list(layers)) for p in image.split(60)]
         return {name: torch.cat([part[name] for part in parts]) for name in layers}
 
     def gradients(image: Tensor) -> Tensor:
@@ -149,7 +152,7 @@ def test_what_the_layers_of_a_classifier_tell_of_the_picture(claim: Callable[...
     known, fresh = crops(280, 64, seed=0), crops(56, 64, seed=1, held_out=True)
     seen = features(known) | {"HOG": gradients(known)}
     unseen = features(fresh) | {"HOG": gradients(fresh)}
-    small, target = (nn.functional.interpolate(p, (16, 16), mode="area") for p in (known, fresh))
+    small, target = (nn.functional.interpolate(p, (8, 8), mode="area") for p in (known, fresh))
     mean = small.mean(0).expand_as(target)
     runs = []
     for seed in range(3):
@@ -175,7 +178,7 @@ def test_what_the_layers_of_a_classifier_tell_of_the_picture(claim: Callable[...
     learned = means["error, HOG"] < means["error, HOG by ridge"]
     claim(
         paper="P093",
-        says="EfficientNet-Lite0, 280 crops of 64 pixels inverted to 16, 56 held out, 3 seeds: the "
+        says="EfficientNet-Lite0, 280 crops of 64 pixels inverted to 8, 56 held out, 3 seeds: the "
         "error grows from an early to a late stage and stays below that of the mean picture; mean "
         "colours from logits correlate over 0.5 with the true ones; HOG is inverted better than "
         "by ridge regression",

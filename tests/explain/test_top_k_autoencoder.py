@@ -15,6 +15,7 @@ from layerwise.data._photographs import PHOTOGRAPHS, pixels_of, regions_of
 from layerwise.errors import LayerwiseError
 from layerwise.explain import TopKAutoencoder, exemplars
 from layerwise.explain._sparse_code import SparseCode
+from layerwise.models import Network
 
 
 def test_gradients_are_those_of_the_loss_written_out() -> None:
@@ -79,19 +80,18 @@ def test_exemplars_are_the_strongest_samples_of_each_unit() -> None:
 
 
 @pytest.fixture(scope="module")
-def patches() -> tuple[Tensor, Tensor]:
+def patches(dino: Network) -> tuple[Tensor, Tensor]:
     """Patch tokens of two crops of each of 18 photographs, and which photograph."""
-    network = layerwise.open("dinov2-small")
     whole = torch.stack(
         [
-            network.prepare(pixels_of(photograph.name).crop(box))
+            dino.prepare(pixels_of(photograph.name).crop(box))
             for photograph in PHOTOGRAPHS
             for box in regions_of(photograph)[:2]
         ]
     )
     inputs = nn.functional.interpolate(whole, size=168, mode="bilinear")
     layer = "encoder.layer.8"
-    tokens = [layerwise.read(network, some, layer)[layer][:, 1:] for some in inputs.split(12)]
+    tokens = [layerwise.read(dino, some, layer)[layer][:, 1:] for some in inputs.split(12)]
     labels = torch.arange(len(PHOTOGRAPHS)).repeat_interleave(2 * 144)
     return torch.cat(tokens).flatten(0, 1), labels
 

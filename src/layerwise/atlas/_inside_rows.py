@@ -45,7 +45,8 @@ class StandingOut:
     how far the strongest test samples stand above the mean, in deviations of training samples.
     Most of the exemplars have `answer` for `target`; so has the share `found` of the strongest
     test samples, and the share `chance` of all of them. Both words are empty where they agree on
-    nothing.
+    nothing. `picture` is a data URI of what was drawn for the unit, empty where nothing was asked
+    for; the unit answers more to it than to the share `above` of all samples.
     """
 
     unit: int
@@ -55,6 +56,8 @@ class StandingOut:
     answer: str = ""
     found: float = 0.0
     chance: float = 0.0
+    picture: str = ""
+    above: float = 0.0
 
 
 @final

@@ -37,6 +37,14 @@ class Judged:
     collapse: tuple[Collapse, ...]
     candidates: tuple[Candidate, ...]
 
+    @property
+    def layers(self) -> list[tuple[str, str]]:
+        """The chosen layer, or those that are joined in it, each with its network."""
+        best = self.choice.best
+        joined = {key[:2]: names for key, names in self.members.items()}
+        names = joined.get((best.network, best.layer), (best.layer,))
+        return [(best.network, name) for name in names]
+
 
 def judge(
     samples: Samples,

@@ -11,6 +11,7 @@ from layerwise.atlas import _provenance
 from layerwise.atlas._atlas import Atlas, Provenance
 from layerwise.atlas._clock import Clock, Progress
 from layerwise.atlas._controls import drawn, untrained
+from layerwise.atlas._draw import require_pictures, visualised
 from layerwise.atlas._files import save
 from layerwise.atlas._geometry import similarity_of
 from layerwise.atlas._inside import insides
@@ -51,6 +52,7 @@ def survey(
     poolings: Sequence[Pooling] | None = None,
     seeds: Sequence[int] = (0, 1, 2),
     budget: Budget = UNBOUNDED,
+    visualize: int = 0,
     workers: int | None = None,
     progress: Progress | None = None,
     command: str = "",
@@ -71,6 +73,7 @@ def survey(
         poolings: as in `extract`.
         seeds: of the splits and all that is drawn.
         budget: what may be spent; nothing dearer is chosen.
+        visualize: units of each chosen layer that a picture is drawn for, which takes a while.
         workers: processes that decode samples.
         progress: called as `progress(stage, done, total)`.
         command: what was typed to make the atlas, for its provenance.
@@ -81,6 +84,8 @@ def survey(
     """
     named = named_networks(networks)
     names = _chosen_targets(samples, targets, networks)
+    if visualize:
+        require_pictures(networks)
     out = Path(out)
     make_folder(out)
     clock = Clock(progress)
@@ -148,6 +153,18 @@ def survey(
             for name, network in named.items()
         }
         inside, exemplary = insides(looks, features, known, sides, seeds[0])
+    if visualize:
+        with clock.stage("drawing units"):
+            inside = visualised(
+                inside,
+                named,
+                features,
+                {at for each in judged for at in each.layers},
+                count=visualize,
+                folder=out / "drawn",
+                seed=seeds[0],
+                progress=progress,
+            )
     with clock.stage("pictures"):
         atlas = Atlas(
             format=_FORMAT,

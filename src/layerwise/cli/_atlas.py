@@ -5,7 +5,9 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from layerwise.cli import _options as option
 from layerwise.cli._device import device_for
@@ -32,6 +34,14 @@ def survey(
     text_column: option.TextColumn = None,
     split_column: option.SplitColumn = None,
     group_column: option.GroupColumn = None,
+    visualize: Annotated[
+        int,
+        typer.Option(
+            "--visualize",
+            min=0,
+            help="Units of each chosen layer to draw a picture for, half a minute or more each.",
+        ),
+    ] = 0,
     seed: option.Seed = 0,
     device: option.Device = "auto",
     limit: option.Limit = None,
@@ -63,6 +73,7 @@ def survey(
             layers=layers,
             seeds=(seed, seed + 1, seed + 2),
             budget=Budget(budget_ms, budget_mb),
+            visualize=visualize,
             progress=show,
             command=shlex.join(["layerwise", *sys.argv[1:]]),
         )

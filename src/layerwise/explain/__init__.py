@@ -14,6 +14,7 @@ from layerwise.explain._deep_feature_factorization import DeepFeatureFactorizati
 from layerwise.explain._differentiable import differentiable
 from layerwise.explain._erasure import Erasure, erasure
 from layerwise.explain._exemplars import Exemplars, exemplars
+from layerwise.explain._explainer_network import ExplainerNetwork, Told
 from layerwise.explain._faithfulness import Faithfulness, faithfulness
 from layerwise.explain._feature_inverter import FeatureInverter
 from layerwise.explain._feature_reconstructor import FeatureReconstructor
@@ -74,6 +75,7 @@ __all__ = [
     "Edge",
     "Erasure",
     "Exemplars",
+    "ExplainerNetwork",
     "Facets",
     "Faithfulness",
     "Family",
@@ -104,6 +106,7 @@ __all__ = [
     "SupportTrivialPrototypes",
     "Target",
     "TextTrace",
+    "Told",
     "TopKAutoencoder",
     "UnitRow",
     "Visualisation",

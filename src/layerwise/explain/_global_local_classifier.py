@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from layerwise._paper import paper
 from layerwise.errors import LayerwiseError
 from layerwise.explain._ascent import Progress
+from layerwise.explain._training import descend
 from layerwise.features._finite import require_finite
 from layerwise.models._seeded import seeded
 
@@ -102,24 +103,18 @@ class GlobalLocalClassifier(nn.Module):
         spread = features.std(dim=0, correction=0)
         model.mean = features.mean(dim=0)
         model.scale = torch.where(spread > 1e-6 * features.abs().amax(dim=0), spread, 1)
-        stepper = torch.optim.AdamW(model.parameters(), lr=rate)
-        steps = epochs * math.ceil(n / batch)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(stepper, steps)
-        done = 0
-        with torch.inference_mode(False), torch.enable_grad():
-            for _ in range(epochs):
-                order = torch.randperm(n, generator=generator, device=generator.device)
-                for rows in order.to(features.device).split(batch):
-                    loss = nn.functional.cross_entropy(model(features[rows]), labels[rows])
-                    stepper.zero_grad()
-                    loss.backward()
-                    stepper.step()
-                    schedule.step()
-                    done += 1
-                    if progress is not None:
-                        progress("training", done, steps)
-        stepper.zero_grad()
-        return model.eval().requires_grad_(False)
+        descend(
+            model,
+            lambda rows: nn.functional.cross_entropy(model(features[rows]), labels[rows]),
+            n,
+            epochs=epochs,
+            batch=batch,
+            rate=rate,
+            decay=1e-2,
+            generator=generator,
+            progress=progress,
+        )
+        return model
 
     def forward(self, features: Float[Tensor, "m d"]) -> Float[Tensor, "m c"]:
         """Logits of the classes.

@@ -1,8 +1,9 @@
-"""Training of the networks that turn features back into pictures: one loop under both."""
+"""Training of the networks that learn from features: one loop under all of them."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,59 @@ from torch import Tensor, nn
 from layerwise.errors import LayerwiseError
 from layerwise.explain._ascent import Progress
 from layerwise.features._finite import require_finite
+
+
+def descend(
+    module: nn.Module,
+    loss: Callable[[Tensor], Tensor],
+    count: int,
+    *,
+    epochs: int,
+    batch: int,
+    rate: float,
+    decay: float = 0.0,
+    generator: torch.Generator,
+    progress: Progress | None,
+) -> None:
+    """Make a loss small over samples, with Adam; then freeze what was trained.
+
+    The rate falls to nothing along a cosine. The samples come in a new order in every round.
+
+    Args:
+        module: what is trained; it is changed.
+        loss: of the samples with these numbers, `[b]`.
+        count: of samples.
+        epochs: times that all samples come by.
+        batch: samples in a step, as far as there are so many.
+        rate: of the first step.
+        decay: part of the weights that is taken away in a step of rate 1.
+        generator: draws the order.
+        progress: called as `progress(stage, done, total)` after every step.
+
+    Raises:
+        LayerwiseError: no epochs, or batches of nothing.
+    """
+    if min(epochs, batch) < 1:
+        raise LayerwiseError(f"{epochs} epochs of batches of {batch}; give at least 1 of each")
+    weights = list(module.parameters())
+    stepper = torch.optim.AdamW(weights, lr=rate, weight_decay=decay)
+    steps = epochs * math.ceil(count / batch)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(stepper, steps)
+    module.train()
+    done = 0
+    with torch.inference_mode(False), torch.enable_grad():
+        for _ in range(epochs):
+            order = torch.randperm(count, generator=generator, device=generator.device)
+            for rows in order.to(weights[0].device).split(batch):
+                stepper.zero_grad()
+                loss(rows).backward()
+                stepper.step()
+                schedule.step()
+                done += 1
+                if progress is not None:
+                    progress("training", done, steps)
+    stepper.zero_grad()
+    module.eval().requires_grad_(False)
 
 
 def train(
@@ -23,9 +77,7 @@ def train(
     generator: torch.Generator,
     progress: Progress | None,
 ) -> None:
-    """Bring a module's pictures near to the true ones in mean square, with Adam; then freeze it.
-
-    The rate falls to nothing along a cosine. The samples come in a new order in every round.
+    """Bring a module's pictures near to the true ones in mean square, as `descend` does.
 
     Args:
         module: from inputs to pictures; it is changed.
@@ -47,27 +99,16 @@ def train(
         )
     require_finite(inputs)
     require_finite(image, "pictures")
-    if min(epochs, batch) < 1:
-        raise LayerwiseError(f"{epochs} epochs of batches of {batch}; give at least 1 of each")
-    stepper = torch.optim.Adam(module.parameters(), lr=rate)
-    steps = epochs * math.ceil(len(image) / batch)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(stepper, steps)
-    module.train()
-    done = 0
-    with torch.inference_mode(False), torch.enable_grad():
-        for _ in range(epochs):
-            order = torch.randperm(len(image), generator=generator, device=generator.device)
-            for rows in order.to(image.device).split(batch):
-                loss = (module(inputs[rows]) - image[rows]).square().mean()
-                stepper.zero_grad()
-                loss.backward()
-                stepper.step()
-                schedule.step()
-                done += 1
-                if progress is not None:
-                    progress("training", done, steps)
-    stepper.zero_grad()
-    module.eval().requires_grad_(False)
+    descend(
+        module,
+        lambda rows: (module(inputs[rows]) - image[rows]).square().mean(),
+        len(image),
+        epochs=epochs,
+        batch=batch,
+        rate=rate,
+        generator=generator,
+        progress=progress,
+    )
 
 
 def normalised_error(found: Tensor, image: Tensor) -> Tensor:

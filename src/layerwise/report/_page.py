@@ -45,6 +45,7 @@ def page(atlas: Atlas, left_out: Sequence[str] = ()) -> str:
         "pictures": atlas.pictures and atlas.shown,
         "inside": any(each.concepts or each.units for each in atlas.inside),
         "units": any(each.units for each in atlas.inside),
+        "drawn": any(unit.picture for each in atlas.inside for unit in each.units),
         "set_aside": atlas.set_aside,
         "language": atlas.language,
         "amount": _words.amount,

@@ -37,10 +37,16 @@ function unitWords(unit) {
   return `${far}; ${say.percent(unit.found)} of them have ${unit.target}: ${unit.answer} (${say.percent(unit.chance)} of all).`;
 }
 
+function drawnWords(unit) {
+  const far = `answers more to it than to ${say.percent(unit.above)} of all samples`;
+  return `Drawn for this unit, which ${far}. No sample went into it.`;
+}
+
 function unitList(found) {
   return found.units.map((unit) => html("li", { class: "inner" },
     html("h4", {}, `Unit ${unit.unit}`),
     html("p", { class: "soft" }, unitWords(unit)),
+    unit.picture ? html("figure", { class: "drawn" }, html("img", { src: unit.picture, alt: `A picture that unit ${unit.unit} answers to`, loading: "lazy" }), html("figcaption", { class: "soft" }, drawnWords(unit))) : "",
     html("ol", { class: unit.samples.some((i) => atlas.exemplars[i].picture) ? "faces" : "faces told-list" }, unit.samples.map((i) => html("li", {}, exemplarFace(i))))));
 }
 

@@ -44,9 +44,7 @@ def test_every_answer_is_of_the_schema(kind: str, request: pytest.FixtureRequest
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
             if mode is GenerationMode.NEGATIVE and operation.method == "get":
                 continue
-            limit = settings(
-                max_examples=6, suppress_health_check=list(HealthCheck), database=None
-            )
+            limit = settings(max_examples=6, suppress_health_check=list(HealthCheck), database=None)
             limit(given(case=operation.as_strategy(generation_mode=mode))(hold))()
     asked = {"POST /predict", "POST /embed"} if "reader" in kind else {"POST /search"}
     asked = {"POST /look"} if kind == "surveyed" else asked

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -135,16 +136,9 @@ class Unhelpful(nn.Module):
 
 def tiny_bert(folder: Path) -> Path:
     """Save a BERT that knows three words, and its tokenizer, for texts of 16 tokens."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+    from transformers import BertConfig, BertModel
 
-    words = {w: i for i, w in enumerate(["[PAD]", "[UNK]", "red", "green", "apple"])}
-    rules = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
-    rules.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=rules, pad_token="[PAD]", unk_token="[UNK]", model_max_length=16
-    )
-    tokenizer.save_pretrained(folder)
+    _words(["[PAD]", "[UNK]", "red", "green", "apple"]).save_pretrained(folder)
     config = BertConfig(
         vocab_size=5,
         hidden_size=16,
@@ -157,3 +151,55 @@ def tiny_bert(folder: Path) -> Path:
         torch.manual_seed(0)
         BertModel(config).save_pretrained(folder)
     return folder
+
+
+def tiny_clip(folder: Path, *, seed: int = 0) -> Path:
+    """Save a CLIP that knows three words and sees 32 pixels, with tokenizer and processor."""
+    from tokenizers.processors import TemplateProcessing
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
+
+    tokenizer = _words(["[PAD]", "[UNK]", "red", "green", "apple", "[END]"], eos_token="[END]")
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="$A [END]", special_tokens=[("[END]", 5)]
+    )
+    tokenizer.save_pretrained(folder)
+    CLIPImageProcessor(
+        size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
+    ).save_pretrained(folder)
+    tiny = {"num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+    ends = {"bos_token_id": 0, "pad_token_id": 0, "eos_token_id": 5}
+    config = CLIPConfig(
+        text_config={
+            **tiny,
+            **ends,
+            "hidden_size": 16,
+            "vocab_size": 6,
+            "max_position_embeddings": 8,
+        },
+        vision_config={**tiny, "hidden_size": 24, "image_size": 32, "patch_size": 16},
+        projection_dim=12,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = CLIPModel(config)
+        for part in (model.visual_projection, model.text_projection):
+            nn.init.normal_(part.weight)
+        model.save_pretrained(folder)
+    return folder
+
+
+def _words(known: list[str], **ends: str) -> Any:
+    """A tokenizer of whole words; the first one fills up, the second is for unknown words."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = {word: number for number, word in enumerate(known)}
+    rules = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    rules.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=rules,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        model_max_length=16,
+        **ends,
+    )

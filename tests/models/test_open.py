@@ -14,6 +14,7 @@ from torch.testing import assert_close
 from layerwise.errors import LayerwiseError
 from layerwise.models import ImagePreparation, TextPreparation, starters
 from layerwise.models import open as open_network
+from networks import tiny_clip
 
 WORDS = [
     "[PAD]",
@@ -231,15 +232,22 @@ class TestHuggingFace:
         assert network.modality == "text"
         assert network.example["input_ids"].shape == (1, 8)
 
-    def test_a_network_of_pictures_and_texts_says_what_to_do(self, tmp_path):
-        import transformers as t
+    def test_a_network_of_pictures_and_texts_opens_by_its_sides(self, tmp_path):
+        place = tiny_clip(tmp_path)
+        with pytest.raises(
+            LayerwiseError, match=r"texts at once; open one side of it: hf:.*#image"
+        ):
+            open_network(f"hf:{place}")
+        image, text = (open_network(f"hf:{place}#{side}") for side in ("image", "text"))
+        assert (image.modality, text.modality) == ("image", "text")
+        assert image.weights_hash == text.weights_hash
+        assert image.layers["joint"].shape == text.layers["joint"].shape == (1, 12)
+        assert text.prepare("red " * 20)["input_ids"].tolist() == [2] * 7 + [5]
 
-        tiny = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-        text = {**tiny, "intermediate_size": 32, "vocab_size": 20}
-        vision = {**tiny, "intermediate_size": 32, "image_size": 32, "patch_size": 16}
-        t.CLIPModel(t.CLIPConfig(text_config=text, vision_config=vision)).save_pretrained(tmp_path)
-        with pytest.raises(LayerwiseError, match="pictures and texts at once; open the one tower"):
-            open_network(f"hf:{tmp_path}")
+    def test_sides_of_another_network_are_refused(self, tmp_path):
+        text_module("BertModel").save_pretrained(tmp_path)
+        with pytest.raises(LayerwiseError, match=r"is BertModel; #image and #text are sides of"):
+            open_network(f"hf:{tmp_path}#text")
 
     def test_random_weights_need_only_the_configuration(self, tmp_path):
         text_module("BertModel").config.save_pretrained(tmp_path)

@@ -86,7 +86,7 @@ def test_digits_are_named_that_were_never_seen(claim) -> None:
     features = nn.functional.adaptive_avg_pool2d(torch.cat(parts), 2).flatten(1)
     codes = torch.tensor([[float(bar) for bar in word] for word in _SEGMENTS.split()])
     runs = []
-    for seed in range(8):
+    for seed in range(5):
         generator = torch.Generator().manual_seed(seed)
         unseen = torch.randperm(10, generator=generator)[:3]
         new = torch.isin(labels, unseen)
@@ -106,7 +106,7 @@ def test_digits_are_named_that_were_never_seen(claim) -> None:
     chance = abs(means["label embedding, codes of other digits"] - 1 / 3) < 0.1
     claim(
         paper="P255",
-        says="450 digits, 8 splits into 7 seen and 3 unseen: by their seven-segment codes unseen "
+        says="450 digits, 5 splits into 7 seen and 3 unseen: by their seven-segment codes unseen "
         "digits are named more than 10 points above chance (0.333) and not worse than by direct "
         "attribute prediction; with other digits' codes accuracy is within 10 points of chance",
         measured=means,

@@ -131,7 +131,7 @@ def test_any_layer_matches_pictures_there_and_back(network: layerwise.Network) -
 def test_the_fine_stage_and_the_threshold_help(scenes: Tensor, claim) -> None:
     network = layerwise.open("efficientnet-lite0")
     images = nn.functional.interpolate(2 * scenes - 1, size=96, mode="bilinear", antialias=True)
-    train, test = images[::2], images[1::2]
+    train, test = images[::2], images[1::4]
     runs = []
     for seed in range(3):
         generator = torch.Generator().manual_seed(seed)
@@ -143,7 +143,7 @@ def test_the_fine_stage_and_the_threshold_help(scenes: Tensor, claim) -> None:
             dims=(64, 32),
             pairs=1,
             batch=2,
-            steps=50,
+            steps=30,
             generator=generator,
         )
         maps = random_homographies(len(test), strength=0.3, generator=generator)
@@ -170,7 +170,7 @@ def test_the_fine_stage_and_the_threshold_help(scenes: Tensor, claim) -> None:
     ratio = means["fine error"] / means["coarse error"]
     claim(
         paper="P222",
-        says="50 steps of training on views of 10 photographs, tested on 10 others, 3 starts: "
+        says="30 steps of training on views of 10 photographs, tested on 5 others, 3 starts: "
         "the fine stage lowers the median error in pixels of coarse matches that are right to "
         "under half",
         measured={"coarse error": means["coarse error"], "fine error": means["fine error"]},

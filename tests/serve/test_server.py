@@ -18,9 +18,11 @@ from typing import Any
 
 import pytest
 import uvicorn
+from typer.testing import CliRunner
 
 from browser import Browser
 from layerwise import serve
+from layerwise.cli import app as cli
 from served import app_of
 
 PROGRAM = (sys.executable, "-c", "from layerwise.cli import main; main()", "serve")
@@ -81,13 +83,8 @@ def test_the_program_survives_what_it_is_sent_and_ends_with_ctrl_c(reader: Path)
             line_cut.sendall(head + b"Content-Length: 50\r\n\r\n{")
         assert ask(address)["status"] == "ok"
 
-        taken = subprocess.run(
-            [*PROGRAM, str(reader), "--port", str(port)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert taken.returncode == 2
+        taken = CliRunner().invoke(cli, ["serve", str(reader), "--port", str(port)])
+        assert taken.exit_code == 2
         assert taken.stderr.startswith(f"layerwise: port {port} of 127.0.0.1 cannot be had (")
         assert taken.stderr.count("\n") == 1
 

@@ -15,6 +15,7 @@ from layerwise.errors import LayerwiseError
 
 if TYPE_CHECKING:
     from layerwise.data import Samples
+    from layerwise.models import Network
     from layerwise.search import Card, Hit, Index
 
 _RERANKED = 400
@@ -58,16 +59,18 @@ def find(
     stored, files = _split(opened, card, queries)
     names, views = list(stored), [opened.vectors(list(stored.values()))]
     pictures: list[tuple[Samples, int] | None] = [None] * len(stored)
-    if files:
-        network = models.open(card.network, device=device_for(device))
-        for samples in files:
-            asked = search.cut(samples, _region(region)) if region else samples
-            several = search.scales(asked) if scales else (asked,)
-            read = [search.describe(network, each, card) for each in several]
-            note_all("set aside", [(each.name, each.reason) for each in read[0].set_aside])
-            names += read[0].names
-            pictures += [(asked, asked.names.index(name)) for name in read[0].names]
-            views.append(torch.stack([each.vectors for each in read]))
+    networks: dict[str, Network] = {}
+    for samples in files:
+        words = search.text_network(card) if samples.modality == "text" else card.network
+        if words not in networks:
+            networks[words] = models.open(words, device=device_for(device))
+        asked = search.cut(samples, _region(region)) if region else samples
+        several = search.scales(asked) if scales else (asked,)
+        read = [search.describe(networks[words], each, card) for each in several]
+        note_all("set aside", [(each.name, each.reason) for each in read[0].set_aside])
+        names += read[0].names
+        pictures += [(asked, asked.names.index(name)) for name in read[0].names]
+        views.append(torch.stack([each.vectors for each in read]))
     found: list[tuple[Hit, ...]] = []
     for each in views:
         if each.numel():
@@ -114,17 +117,23 @@ def _split(index: Index, card: Card, queries: list[str]) -> tuple[dict[str, str]
             file = Path(query).is_file() and card.modality == "image" and not _holds_many(query)
             opened = room.open([Path(query)]) if file else room.open(query)
             files.append(replace(opened, names=(query,)) if file else opened)
-        elif card.modality == "text":
-            texts.append(query)
         else:
-            raise LayerwiseError(
-                f"{query!r} is neither a file nor an item of the index, and {card.network} reads "
-                f"no texts; give a {'picture' if card.modality == 'image' else '.npy file'} (a "
-                "text finds pictures only with a network that was trained on both)"
-            )
+            _require_texts(card, query)
+            texts.append(query)
     if texts:
         files.append(replace(room.open(texts), names=tuple(texts)))
     return stored, files
+
+
+def _require_texts(card: Card, query: str) -> None:
+    from layerwise import search
+
+    try:
+        search.text_network(card)
+    except LayerwiseError as reason:
+        raise LayerwiseError(
+            f"{query!r} is neither a file nor an item of the index, and {reason}"
+        ) from None
 
 
 def _holds_many(path: str) -> bool:

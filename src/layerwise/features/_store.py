@@ -132,6 +132,11 @@ class Store:
         """Names of the targets, for `values`."""
         return target_names(self._dataset)
 
+    @property
+    def dataset(self) -> lance.LanceDataset:
+        """The dataset at the commit that is held; it keeps what Lance has read of its indexes."""
+        return self._dataset
+
     def keys(self) -> tuple[str, ...]:
         """Key of every row, in the order of the rows."""
         return tuple(self._places())

@@ -10,8 +10,10 @@ from layerwise.models._preparation import ImagePreparation
 from layerwise.models._random import randomised
 from layerwise.models._starters import Starter, starters
 from layerwise.models._text import TextPreparation
+from layerwise.models._towers import JOINT, of_texts
 
 __all__ = [
+    "JOINT",
     "ImagePreparation",
     "Layer",
     "Layers",
@@ -19,6 +21,7 @@ __all__ = [
     "Network",
     "Starter",
     "TextPreparation",
+    "of_texts",
     "open",
     "randomised",
     "starters",

@@ -22,6 +22,7 @@ from layerwise.models._processor import image_preparation
 from layerwise.models._quiet import quiet
 from layerwise.models._seeded import seeded
 from layerwise.models._text import TextCollate, TextPreparation
+from layerwise.models._towers import IMAGE, TEXT, ImageTower, TextTower, parted
 
 LONGEST = 1024
 """Most tokens of one text, for networks that take more: one long text must not fill the memory."""
@@ -32,7 +33,7 @@ def find_huggingface(place: str, *, random: bool) -> Opened:
 
     Args:
         place: a name on the hub, or a folder with `config.json`, safetensors, and a tokenizer or
-            an image processor.
+            an image processor; with `#image` or `#text` one side of a network of both.
         random: only the configuration is read; random weights, always the same.
 
     Raises:
@@ -40,6 +41,8 @@ def find_huggingface(place: str, *, random: bool) -> Opened:
     """
     import transformers
 
+    side = "" if Path(place).expanduser().is_dir() else parted(place)[1]
+    place = place.removesuffix(side)
     folder = Path(place).expanduser()
     here = folder.is_dir()
     where = str(folder) if here else place
@@ -67,7 +70,9 @@ def find_huggingface(place: str, *, random: bool) -> Opened:
     weights = "random weights" if random else f"weights of {place}"
     card = f"{type(module).__name__} of transformers, {weights}, float32."
     name = folder.resolve().name if here else place.rsplit("/", 1)[-1]
-    return Opened(module.eval(), name, card, partial(huggingface_feed, where, module))
+    if side:
+        module, card = _one_side(module, side, place), f"{card} Its {side.removeprefix('#')} side."
+    return Opened(module.eval(), f"{name}{side}", card, partial(huggingface_feed, where, module))
 
 
 def huggingface_feed(place: str, module: nn.Module) -> Feed:
@@ -79,8 +84,7 @@ def huggingface_feed(place: str, module: nn.Module) -> Feed:
     takes = inspect.signature(module.forward).parameters
     if "pixel_values" in takes and "input_ids" in takes:
         raise LayerwiseError(
-            f"{type(module).__name__} takes pictures and texts at once; open the one tower you "
-            "mean as a module of your own, with prepare= and modality="
+            f"{type(module).__name__} takes pictures and texts at once; {_which(module, place)}"
         )
     if not {"pixel_values", "input_ids"} & set(takes):
         raise LayerwiseError(
@@ -100,6 +104,25 @@ def huggingface_feed(place: str, module: nn.Module) -> Feed:
             f"hf:{place} comes with no preparation that can be read ({_first_line(error)}); give "
             "prepare= and modality="
         ) from error
+
+
+def _one_side(module: nn.Module, side: str, place: str) -> nn.Module:
+    from transformers import CLIPModel
+
+    if not isinstance(module, CLIPModel):
+        raise LayerwiseError(
+            f"hf:{place} is {type(module).__name__}; {IMAGE} and {TEXT} are sides of CLIP: leave "
+            f"{side} out"
+        )
+    return ImageTower(module) if side == IMAGE else TextTower(module)
+
+
+def _which(module: nn.Module, place: str) -> str:
+    from transformers import CLIPModel
+
+    if isinstance(module, CLIPModel):
+        return f"open one side of it: hf:{place}{IMAGE} or hf:{place}{TEXT}"
+    return "open the one tower you mean as a module of your own, with prepare= and modality="
 
 
 def _pretrained(kind: Any, place: str, config: Any, local: bool, **pooler: bool) -> nn.Module:

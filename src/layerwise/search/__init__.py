@@ -52,6 +52,7 @@ from layerwise.search._self_supervised import OwnPatches, Uniform
 from layerwise.search._sorting import Sorted, cluster, dedupe
 from layerwise.search._standard_scores import standard_scores
 from layerwise.search._super_global import scale_gem, super_global
+from layerwise.search._text_network import text_network
 from layerwise.search._track_objects import Tracked, track_objects
 from layerwise.search._usearch import Usearch
 from layerwise.search._value_attention import (
@@ -153,6 +154,7 @@ __all__ = [
     "standard_scores",
     "super_global",
     "synthetic_defects",
+    "text_network",
     "track_objects",
     "value_attention",
     "value_tokens",

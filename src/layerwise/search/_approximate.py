@@ -22,6 +22,7 @@ from torch import Tensor
 from layerwise.features._disk import plain_errors, write_whole
 
 if TYPE_CHECKING:
+    import lance
     import pyarrow as pa
 
 _NAME = "nearest"
@@ -81,11 +82,11 @@ def build(folder: Path, column: str, *, wanted: float = 0.95, seed: int = 0) -> 
         )
         order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed))
         asked = order[:_ASKED].sort().values
-        queries = _vectors(dataset.take(asked.tolist(), columns=[column])[column])
+        queries = vectors_of(dataset.take(asked.tolist(), columns=[column])[column])
         truth = _exact(dataset, column, queries, _COUNT + 1)
         probes = min(8, cells)
         while True:
-            found = ask(folder, column, queries, _COUNT + 1, probes=probes, columns=["key"])
+            found = ask(dataset, column, queries, _COUNT + 1, probes=probes, columns=["key"])
             hits = [
                 len(set(f["key"].to_pylist()) & t) - 1 for f, t in zip(found, truth, strict=True)
             ]
@@ -96,7 +97,7 @@ def build(folder: Path, column: str, *, wanted: float = 0.95, seed: int = 0) -> 
 
 
 def ask(
-    folder: Path,
+    dataset: lance.LanceDataset,
     column: str,
     queries: Float[Tensor, "m d"],
     count: int,
@@ -107,35 +108,37 @@ def ask(
     """The rows near to each query, with `_distance`, the square of the Euclidean distance.
 
     Args:
-        folder: the Lance dataset.
+        dataset: opened once for many questions: it remembers the index, which takes longer to read
+            than a question does.
         column: vectors of length 1.
         queries: of length 1.
         count: how many for each.
         probes: cells to look into.
         columns: what to read of the rows.
-
-    Raises:
-        LayerwiseError: the dataset is damaged.
     """
-    import lance
-
-    with plain_errors(folder):
-        dataset = lance.dataset(str(folder))
-        nearest = {"column": column, "k": count, "nprobes": probes, "refine_factor": _REFINE}
-        return [
-            dataset.to_table(columns=[*columns, "_distance"], nearest={**nearest, "q": query})
-            for query in queries.float().numpy()
-        ]
+    nearest = {"column": column, "k": count, "nprobes": probes, "refine_factor": _REFINE}
+    return [
+        dataset.to_table(columns=[*columns, "_distance"], nearest={**nearest, "q": query})
+        for query in queries.float().numpy()
+    ]
 
 
-def _exact(dataset: object, column: str, queries: Tensor, count: int) -> list[set[str]]:
+def vectors_of(column: pa.Array | pa.ChunkedArray) -> Float[Tensor, "n d"]:
+    """The vectors of a column."""
+    import pyarrow as pa
+
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return torch.tensor(array.flatten().to_numpy()).view(len(array), array.type.list_size)
+
+
+def _exact(dataset: lance.LanceDataset, column: str, queries: Tensor, count: int) -> list[set[str]]:
     """Keys of the nearest rows of each query, by a matrix product with one batch at a time."""
     names: list[str] = []
     best = rows = torch.empty(len(queries), 0)
-    for batch in dataset.to_batches(columns=["key", column], batch_size=8192):  # type: ignore[attr-defined]
+    for batch in dataset.to_batches(columns=["key", column], batch_size=8192):
         start = len(names)
         names += batch["key"].to_pylist()
-        scores = queries @ _vectors(batch[column]).T
+        scores = queries @ vectors_of(batch[column]).T
         places = torch.arange(start, len(names)).expand(len(queries), -1)
         if start == 0:
             best, rows = scores, places
@@ -144,10 +147,3 @@ def _exact(dataset: object, column: str, queries: Tensor, count: int) -> list[se
         kept = best.topk(min(count, best.shape[1]), dim=1)
         best, rows = kept.values, rows.gather(1, kept.indices)
     return [{names[place] for place in row} for row in rows.tolist()]
-
-
-def _vectors(column: pa.Array | pa.ChunkedArray) -> Tensor:
-    import pyarrow as pa
-
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    return torch.tensor(array.flatten().to_numpy()).view(len(array), -1)

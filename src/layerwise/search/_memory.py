@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from layerwise.features import Store
+from layerwise.features._disk import plain_errors
 from layerwise.features._lance import Values, target_column
-from layerwise.search._approximate import ask
+from layerwise.search._approximate import ask, vectors_of
 from layerwise.search._neighbours import Found
 
 SOURCE = "@source"
@@ -144,18 +144,23 @@ def near_on_disk(
         unit: the queries, of length 1.
         count: how many for each.
         probes: cells to look into.
+
+    Raises:
+        LayerwiseError: the dataset is damaged.
     """
     vector = store.columns[0].name
     names = {name: target_column(name) for name in (*targets, SOURCE)}
     columns = ["key", "name", vector, *names.values()]
+    with plain_errors(store.path):
+        tables = ask(store.dataset, vector, unit, count, probes=probes, columns=columns)
     answers = []
-    for table in ask(store.path, vector, unit, count, probes=probes, columns=columns):
+    for table in tables:
         hits = []
-        for row in table.to_pylist():
+        for row in table.drop_columns([vector]).to_pylist():
             told = {name: row[column] for name, column in names.items()}
             source = told.pop(SOURCE) or ""
             hits.append(Hit(row["key"], row["name"], source, 1 - row["_distance"] / 2, told))
-        answers.append((hits, torch.tensor(table[vector].to_pylist())))
+        answers.append((hits, vectors_of(table[vector])))
     return answers
 
 

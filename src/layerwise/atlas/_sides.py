@@ -124,6 +124,11 @@ def classes_of(answers: Tensor) -> int:
     return 0 if answers.is_floating_point() else int(answers.max()) + 1
 
 
+def width_of(side: Side) -> int:
+    """Number of features."""
+    return next(iter(side.parts())).features.shape[1]
+
+
 def wrong(scores: Float[Tensor, "n k"], answers: Tensor) -> float:
     """Share of wrong answers, or mean squared error of quantities."""
     if answers.is_floating_point():

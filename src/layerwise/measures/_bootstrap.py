@@ -197,7 +197,8 @@ def draw_sums(
     sums = units.new_empty(1 + repeats, units.shape[1])
     sums[0] = units.sum(0)
     size = max(1, _COUNTS // count)
-    buffer = units.new_empty(min(size, repeats), count)  # one for all blocks, whose memory is not reused
+    # One for all blocks: between small results that stay, freed memory is not found again.
+    buffer = units.new_empty(min(size, repeats), count)
     for out in sums[1:].split(size):
         times = buffer[: len(out)].zero_()
         for few in times.split(max(1, _DRAWN // count)):

@@ -4,7 +4,8 @@
 
 Rows are 384 wide and lie in 20 clouds. Each readout is fitted in a process of its own; its peak is
 what it needs beyond the loaded libraries, samples and network. `ridge` and `nearest-mean` add up
-rows as they flow by; `knn` keeps the training rows, which are the reader, and `linear` holds all.
+rows as they flow by. `knn` keeps the training rows, which are the reader. `linear` holds few rows
+in memory, several times over; over many it passes dozens of times and holds none.
 """
 
 from __future__ import annotations

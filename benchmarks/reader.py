@@ -126,6 +126,7 @@ def main() -> None:
     """Measure every network and target, and keep the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
+    parser.add_argument("--targets", nargs="+", default=[*TARGETS["image"], *TARGETS["text"]])
     parser.add_argument("--limit", type=int, default=400)
     parser.add_argument("--turns", type=int, default=5)
     given = parser.parse_args()
@@ -133,7 +134,7 @@ def main() -> None:
     details = {"limit": given.limit, "turns": given.turns, "batch": BATCH, "timed": TIMED}
     for name in given.networks:
         network = layerwise.open(name)
-        targets = TARGETS[network.modality]
+        targets = [each for each in TARGETS[network.modality] if each in given.targets]
         source = "photos" if network.modality == "image" else "stdlib"
         samples = layerwise.data.open(source, limit=given.limit, targets=targets)
         with TemporaryDirectory() as folder:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import layerwise
 from layerwise import atlas, data
-from layerwise.atlas import _sides, fit_reader, load_reader, save_reader
+from layerwise.atlas import _heads, _sides, fit_reader, load_reader, save_reader
 from layerwise.atlas._affine import combined, fusion_named
 from layerwise.atlas._calibrate import calibration_error, conformal, temperature_of
 from layerwise.errors import LayerwiseError
@@ -211,7 +211,7 @@ def test_texts_and_their_tokenizer_come_back(tmp_path):
     assert fitted.facts.quality.score == 1
 
 
-@pytest.mark.parametrize("readout", ["ridge", "nearest-mean"])
+@pytest.mark.parametrize("readout", ["linear", "ridge", "nearest-mean", "knn"])
 def test_rows_that_flow_by_give_what_rows_in_memory_give(
     network, samples, readout, tmp_path, monkeypatch
 ):
@@ -219,12 +219,21 @@ def test_rows_that_flow_by_give_what_rows_in_memory_give(
     wanted = fit_reader(network, samples, "side", layers="1, 3", readout=readout)
     monkeypatch.setattr(_store, "rows_at_once", lambda _: 7)
     monkeypatch.setattr(_sides.Stored, "whole", lambda _: pytest.fail("all rows at once"))
+    monkeypatch.setattr(_heads, "MAKERS", (_heads.Linear(held=0), *_heads.MAKERS[1:]))
     done = extract(network, samples, tmp_path / "rows.lance", layers="1, 3")
     found = fit_reader(network, samples, "side", layers="1, 3", readout=readout, extraction=done)
     one, other = wanted.predict(samples), found.predict(samples)
     torch.testing.assert_close(one.values, other.values, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(one.strangeness, other.strangeness, rtol=1e-3, atol=1e-4)
     assert found.facts.quality.score == pytest.approx(wanted.facts.quality.score, abs=0.02)
+
+
+def test_many_rows_of_a_quantity_are_added_up(network, samples, monkeypatch):
+    wanted = fit_reader(network, samples, "sum", layers="1", readout="ridge")
+    monkeypatch.setattr(_heads, "MAKERS", (_heads.Linear(held=0),))
+    found = fit_reader(network, samples, "sum", layers="1")
+    assert torch.equal(found.head.weight, wanted.head.weight)
+    assert found.facts.setting == wanted.facts.setting
 
 
 def test_ridge_agrees_with_scikit_learn(network, samples):
@@ -328,6 +337,7 @@ def _flip(folder) -> None:
         (lambda f: (f / "weights.safetensors").unlink(), "is not whole: weights.safetensors"),
         (lambda f: (f / "reader.json").unlink(), "is no reader: reader.json cannot be read"),
         (lambda f: (f / "reader.json").write_text("{"), "reader.json is no JSON"),
+        (lambda f: (f / "reader.json").write_text("[1]"), "does not say its format"),
         (_edit("reader.json", '"format": 1', '"format": 2'), "has format 2, and this layerwise"),
         (_edit("reader.json", '"accuracy"', '"excellence"'), "reader.json was changed"),
     ],

@@ -143,6 +143,7 @@ def test_mistakes_are_one_line_each(
     for words, says in (
         (("fit", data, "-t", "color", *network), "no target is called 'color'; nearest: colour"),
         (("fit", data, "-t", "colour", "--fusion", "gready", *network), "nearest: greedy"),
+        (("fit", data, "-t", "colour", "--readout", "line", *network), "nearest: linear"),
         (
             *(("fit", data, "-t", "colour", "--fusion", "greedy", "--budget-ms", 5, *network),),
             "a budget of 5 ms chooses among layers",

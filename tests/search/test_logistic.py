@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
 
 import jaxtyping
 import pytest
@@ -49,6 +50,21 @@ def test_each_penalty_is_solved_as_if_alone() -> None:
     alone = [Logistic.fit(features, labels, penalties=(p,), tolerance=1e-10) for p in PENALTIES]
     logits = torch.cat([one(features) for one in alone])
     torch.testing.assert_close(together(features), logits, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("n", "d", "classes"), [(200, 12, 4), (60, 150, 3), (150, 8, 2)])
+def test_rows_in_batches_give_what_rows_at_once_give(n: int, d: int, classes: int) -> None:
+    features, labels = _data(n, d, classes)
+    features[:, 0], labels = 5.0, 1 + 2 * labels  # a feature that never varies, and gaps
+
+    def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        return zip(features.split(37), labels.split(37), strict=True)
+
+    found = Logistic.fit_stream(batches, penalties=PENALTIES, tolerance=1e-10)
+    wanted = Logistic.fit(features, labels, penalties=PENALTIES, tolerance=1e-10)
+    assert found.converged.all()
+    assert torch.equal(found.classes, wanted.classes)
+    torch.testing.assert_close(found(features), wanted(features), rtol=1e-6, atol=1e-6)
 
 
 def test_says_when_the_steps_were_too_few() -> None:
@@ -102,6 +118,11 @@ def test_refuses_what_cannot_be_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
         Logistic.fit(features[:0], labels[:0])
     with pytest.raises(LayerwiseError, match="which means missing"):
         Logistic.fit(features, labels - 1)
+    for rows, says in ((1, "at least two classes"), (0, "there are no rows")):
+        with pytest.raises(LayerwiseError, match=says):
+            Logistic.fit_stream(lambda few=rows: [(features[:few], labels[:few])])
+    with pytest.raises(LayerwiseError, match="there are no rows"):
+        Logistic.fit_stream(list)
     with pytest.raises(LayerwiseError, match="must be positive"):
         Logistic.fit(features, labels, penalties=(1.0, -1.0))
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)

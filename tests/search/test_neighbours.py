@@ -75,6 +75,13 @@ def test_equal_votes_go_to_the_nearest() -> None:
     ]
 
 
+def test_rows_in_batches_are_stored_as_rows_at_once(gallery: torch.Tensor) -> None:
+    found = Neighbours.fit_stream(gallery.split(37), rows=300)
+    wanted = Neighbours.fit(gallery)
+    for name, value in wanted.state_dict().items():
+        assert torch.equal(found.state_dict()[name], value)
+
+
 def test_pickle_and_state_dict_keep_it(gallery: torch.Tensor, queries: torch.Tensor) -> None:
     index, other = Neighbours.fit(gallery), Neighbours.fit(gallery.flip(0))
     other.load_state_dict(index.state_dict())

@@ -9,6 +9,8 @@ of other sizes, before anybody gets it. What has to be done to a sample before s
 from __future__ import annotations
 
 import json
+import math
+import operator
 import re
 import warnings
 from collections.abc import Mapping
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from layerwise.atlas._files import write_whole
 from layerwise.atlas._reader import Reader
@@ -84,7 +86,14 @@ def export_program(reader: Reader, path: str | Path) -> Path:
     path = Path(path)
     program, names = _program(reader)
     _make(path)
-    torch.export.save(program, path)
+    try:
+        torch.export.save(program, path)
+    except Exception as error:
+        raise LayerwiseError(
+            f"a program of torch.export has no words for a part of the reader on "
+            f"{reader.facts.network} ({' '.join(str(error).split())[:100]}); write ONNX instead: "
+            "NAME.onnx"
+        ) from error
     _describe(reader, path, names)
     return path
 
@@ -121,6 +130,8 @@ def _program(reader: Reader) -> tuple[ExportedProgram, list[str]]:
             traced = make_fx(
                 answer, tracing_mode="symbolic", _allow_non_fake_inputs=True, pre_dispatch=True
             )(*given)
+            _say_without_ceil(traced.graph)
+            traced.recompile()
             program = torch.export.export(traced, given, dynamic_shapes=shapes, strict=False)
     except Exception as error:
         raise LayerwiseError(
@@ -129,6 +140,23 @@ def _program(reader: Reader) -> tuple[ExportedProgram, list[str]]:
         ) from error
     _require_same(reader, program.module(), known, answer)
     return program, names
+
+
+def _say_without_ceil(graph: fx.Graph) -> None:
+    """Sizes that were rounded up, `ceil(a / b)`, as `-(-a // b)`: no file has words for the first.
+
+    Networks that pad as TensorFlow does compute their padding so.
+    """
+    for node in graph.find_nodes(op="call_function", target=math.ceil):
+        ratio = node.args[0]
+        if ratio.target is not operator.truediv:
+            continue
+        with graph.inserting_before(node):
+            minus = graph.call_function(operator.neg, ratio.args[:1])
+            down = graph.call_function(operator.floordiv, (minus, ratio.args[1]))
+            up = graph.call_function(operator.neg, (down,))
+        node.replace_all_uses_with(up)
+        graph.erase_node(node)
 
 
 def _require_same(reader: Reader, program: nn.Module, known: Inputs, answer: Any) -> None:

@@ -17,7 +17,7 @@ from layerwise.atlas._affine import Fusion, combined, require_several
 from layerwise.atlas._calibrate import calibration_error, conformal, temperature_of
 from layerwise.atlas._facts import DRAWS, Quality
 from layerwise.atlas._heads import Maker
-from layerwise.atlas._sides import Rows, Side, Stored, scores_of, wrong
+from layerwise.atlas._sides import Rows, Side, Stored, scores_of, width_of, wrong
 from layerwise.data import Samples, Split, Target, few_shot, split
 from layerwise.features import Column, Store
 from layerwise.measures import bootstrap_mean, bootstrap_r2
@@ -92,7 +92,7 @@ def fit_stored(
     sides = _Sides.of(store, known, columns, combine, answers)
     head, setting = make(sides.train, sides.held)
     head = head.float()
-    keep = min(_DIRECTIONS, next(sides.train.parts()).features.shape[1])
+    keep = min(_DIRECTIONS, width_of(sides.train))
     familiar = Mahalanobis.fit_stream(lambda: _clouds(sides.train), keep=keep)
     bounds, quality = _measured(head, familiar, sides, answers.classes, level)
     if sides.tested_by is not None:

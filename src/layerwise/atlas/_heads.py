@@ -16,10 +16,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from layerwise.atlas._sides import Side, classes_of, wrong
+from layerwise.atlas._sides import Side, classes_of, scores_of, width_of, wrong
 from layerwise.errors import LayerwiseError, unknown
 from layerwise.features import LinearMap, Moments, Ridge
 from layerwise.search import Logistic, NearestMean, Neighbours
+
+_ENOUGH = 1e-4  # of its value may be missing where rows flow by: the score decides, not the weights
 
 
 @runtime_checkable
@@ -45,15 +47,23 @@ class Maker(Protocol):
 class Linear:
     """Logistic regression for classes, ridge regression for quantities, as one linear layer.
 
+    Few training rows are held in memory, several times over. Of many none is: logistic regression
+    passes over them dozens of times, until the score is certain, and ridge regression adds them up,
+    which leaves generalised cross-validation to choose its penalty instead of leave-one-out.
+
     Args:
         penalties: of logistic regression, the strongest first: it wins where scores are equal.
+        held: most numbers of training features in memory.
     """
 
     penalties: tuple[float, ...] = (1000.0, 100.0, 10.0, 1.0, 0.1)
+    held: int = 2**24
     name: str = "linear"
 
     def __call__(self, train: Side, held: Side) -> tuple[nn.Module, float | None]:
         """Fit for all penalties at once."""
+        if len(train.answers) * width_of(train) > self.held:
+            return self._streamed(train, held)
         rows, others = train.whole(), held.whole()
         if not classes_of(rows.answers):
             ridge = Ridge.fit(rows.features, rows.answers)
@@ -63,6 +73,19 @@ class Linear:
         errors = [wrong(logits, others.answers) for logits in fitted(others.features)]
         best = errors.index(min(errors))
         return fitted.linear(best).requires_grad_(False), self.penalties[best]
+
+    def _streamed(self, train: Side, held: Side) -> tuple[nn.Module, float | None]:
+        if not classes_of(train.answers):
+            return LeastSquares()(train, held)
+        fitted = Logistic.fit_stream(
+            lambda: ((part.features, part.answers) for part in train.parts()),
+            penalties=self.penalties,
+            tolerance=_ENOUGH,
+        )
+        heads = [fitted.linear(i).requires_grad_(False) for i in range(len(self.penalties))]
+        errors = [wrong(scores, held.answers) for scores in scores_of(heads, held)]
+        best = errors.index(min(errors))
+        return heads[best], self.penalties[best]
 
     def restored(self, state: Mapping[str, Tensor], _: float | None) -> nn.Module:
         """A linear layer."""
@@ -133,12 +156,16 @@ class Nearest:
 
     def __call__(self, train: Side, held: Side) -> tuple[nn.Module, float | None]:
         """Store the training rows."""
-        rows = train.whole()
-        index = Neighbours.fit(rows.features)
-        tried = [Voting(index, rows.answers, c) for c in self.counts if c <= len(rows.features)]
-        # One search serves all of them, whatever is held is searched part by part.
-        parts = [index(part.features, count=tried[-1].count).rows for part in held.parts()]
-        errors = [wrong(head.vote(torch.cat(parts)), held.answers) for head in tried]
+        features = (part.features for part in train.parts())
+        index = Neighbours.fit_stream(features, rows=len(train.answers))
+        tried = [Voting(index, train.answers, c) for c in self.counts if c <= len(train.answers)]
+        # One search serves all of them, and whatever is held is searched part by part.
+        near, start = torch.empty(len(held.answers), tried[-1].count, dtype=torch.int64), 0
+        for part in held.parts():
+            found = index(part.features, count=tried[-1].count).rows
+            near[start : start + len(found)] = found
+            start += len(found)
+        errors = [wrong(head.vote(near), held.answers) for head in tried]
         best = tried[errors.index(min(errors))]
         return best, float(best.count)
 

@@ -270,8 +270,9 @@ def _body(folder: Path) -> dict[str, Any]:
         ) from error
     except ValueError as error:
         raise _damaged(folder, f"{_NAME} is no JSON") from error
-    number = body.get("format") if isinstance(body, dict) else None
-    if number != FORMAT:
+    if not isinstance(body, dict) or "format" not in body:
+        raise _damaged(folder, f"{_NAME} does not say its format")
+    if (number := body["format"]) != FORMAT:
         raise LayerwiseError(
             f"the reader {str(folder)!r} has format {number}, and this layerwise "
             f"{layerwise.__version__} reads format {FORMAT}; use the one that wrote it, or fit anew"

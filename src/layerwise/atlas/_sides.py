@@ -124,6 +124,11 @@ def classes_of(answers: Tensor) -> int:
     return 0 if answers.is_floating_point() else int(answers.max()) + 1
 
 
+def width_of(side: Side) -> int:
+    """Number of features."""
+    return next(iter(side.parts())).features.shape[1]
+
+
 def wrong(scores: Float[Tensor, "n k"], answers: Tensor) -> float:
     """Share of wrong answers, or mean squared error of quantities."""
     if answers.is_floating_point():
@@ -133,6 +138,13 @@ def wrong(scores: Float[Tensor, "n k"], answers: Tensor) -> float:
 
 def scores_of(heads: Sequence[nn.Module], side: Side) -> list[Float[Tensor, "n k"]]:
     """What some heads make of a side, in one pass."""
+    told, start = [torch.empty(0)] * len(heads), 0
     with torch.no_grad():
-        told = [[head(part.features) for head in heads] for part in side.parts()]
-    return [torch.cat(column) for column in zip(*told, strict=True)]
+        for part in side.parts():
+            scores = [head(part.features) for head in heads]
+            if start == 0:  # small tensors kept between large ones that die would hold their memory
+                told = [each.new_empty(len(side.answers), each.shape[1]) for each in scores]
+            for out, each in zip(told, scores, strict=True):
+                out[start : start + len(each)] = each
+            start += len(part.answers)
+    return told

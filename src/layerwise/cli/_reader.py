@@ -65,6 +65,7 @@ def fit(
     from layerwise import atlas, models
     from layerwise import data as room
     from layerwise.atlas._affine import fusion_named
+    from layerwise.atlas._heads import maker
     from layerwise.atlas._leaderboard import rank
     from layerwise.atlas._plain import to_plain
     from layerwise.atlas._price import UNBOUNDED, Budget
@@ -83,6 +84,8 @@ def fit(
     )
     note_data(samples)
     name = next(iter(samples.targets))
+    if readout:
+        maker(readout)  # a wrong word is said before the network runs, not after
     kind = fusion_named(fusion) if fusion else None
     opened = [models.open(each, device=device_for(device)) for each in networks]
     if kind is not None and len(opened) > 1:
@@ -246,7 +249,10 @@ def predict(
             aside += [(each.name, each.reason) for each in part.set_aside]
     note_all("set aside", aside)
     if cut_short:
-        note(f"{cut_short} texts are longer than the network takes; their ends were not read")
+        note(
+            f"{cut_short} of {written} texts are longer than the network takes; their ends were "
+            "not read"
+        )
     if as_json:
         told = {"answers": str(out), "rows": written, "unfamiliar": strange}
         say_json(told | {"truncated": cut_short, "set_aside": dict(aside)})

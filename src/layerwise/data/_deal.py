@@ -9,8 +9,8 @@ reaches every side wherever its units hold nothing else.
 from __future__ import annotations
 
 import random
-from collections import Counter, defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Hashable, Iterator, Mapping, Sequence
 
 from layerwise.data._keys import content
 from layerwise.data._samples import Target
@@ -31,23 +31,38 @@ def strata_of(target: Target, rows: Sequence[int]) -> dict[int, int]:
 
 def units_of(target: Target, keys: Sequence[str], rows: Sequence[int]) -> list[list[int]]:
     """Rows that must stay together: connected by a group or by equal content."""
-    parent: dict[Hashable, Hashable] = {}
+    again = {content(keys[row]) for row in rows if content(keys[row]) != keys[row]}
+    parent: dict[int, int] = {}  # of rows that were joined to another one
+    first: dict[Hashable, int] = {}
 
-    def root(node: Hashable) -> Hashable:
-        parent.setdefault(node, node)
-        while parent[node] != node:
-            parent[node] = parent[parent[node]]
-            node = parent[node]
-        return node
+    def root(row: int) -> int:
+        while row in parent:
+            parent[row] = parent.get(parent[row], parent[row])
+            row = parent[row]
+        return row
 
     for row in rows:
-        parent[root(("content", content(keys[row])))] = root(row)
-        if target.groups is not None:
-            parent[root(("group", target.groups[row]))] = root(row)
-    members: defaultdict[Hashable, list[int]] = defaultdict(list)
+        for shared in _shared(target, content(keys[row]), row, again):
+            one, other = root(row), root(first.setdefault(shared, row))
+            if one != other:
+                parent[one] = other
+    members: dict[int, list[int]] = {}
     for row in rows:
-        members[root(row)].append(row)
+        if (top := root(row)) in members:
+            members[top].append(row)
+        else:
+            members[top] = [row]
     return list(members.values())
+
+
+def _shared(
+    target: Target, held: str, row: int, again: Container[str]
+) -> Iterator[tuple[str, Hashable]]:
+    """What a row has in common with others, if there are any."""
+    if held in again:
+        yield "content", held
+    if target.groups is not None:
+        yield "group", target.groups[row]
 
 
 def deal(
@@ -64,9 +79,8 @@ def deal(
         >>> [len(side) for side in sides], sum(strata[row] for row in sides[2])
         ([12, 4, 4], 2)
     """
-    held = [Counter(strata[row] for row in unit) for unit in units]
-    wholes = sum(held, Counter[int]())
-    waiting = Counter(stratum for counts in held for stratum in counts)
+    wholes = Counter(strata[row] for unit in units for row in unit)
+    waiting = Counter(stratum for unit in units for stratum in {strata[row] for row in unit})
     unreached = {stratum: set(range(len(fractions))) for stratum in wholes}
     lacking = [{s: share * count for s, count in wholes.items()} for share in fractions]
     lacking_all = [share * wholes.total() for share in fractions]
@@ -77,7 +91,7 @@ def deal(
         return round(share, 9), lacking_all[side]
 
     for i in _order(units, seed):
-        counts = held[i]
+        counts = Counter(strata[row] for row in units[i])
         urgent = [unreached[s] for s in counts if 0 < len(unreached[s]) >= waiting[s]]
         allowed = set.intersection(*urgent) if urgent else set()
         best = max(sorted(allowed) or range(len(sides)), key=lambda side: need(side, counts))

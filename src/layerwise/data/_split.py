@@ -144,8 +144,10 @@ def _made(
     units = units_of(target, samples.keys, list(strata))
     rare = _rare(units, strata, target)
     left_out = [row for row in strata if strata[row] in rare]
-    kept = [[row for row in unit if strata[row] not in rare] for unit in units]
-    sides = deal([unit for unit in kept if unit], strata, fractions, seed)
+    if left_out:
+        kept = ([row for row in unit if strata[row] not in rare] for unit in units)
+        units = [unit for unit in kept if unit]
+    sides = deal(units, strata, fractions, seed)
     notes = []
     if left_out:
         names = sorted(target.classes[stratum] for stratum in rare)

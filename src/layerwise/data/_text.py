@@ -18,6 +18,7 @@ from layerwise.data._keys import text_digest
 from layerwise.data._samples import Samples, Unreadable
 from layerwise.data._subset import subset
 from layerwise.data._table_files import broken_utf8, read_utf8
+from layerwise.errors import LayerwiseError
 
 MAX_CHARACTERS = 10_000_000
 """Longer texts are set aside: no tokenizer gets through them in reasonable time."""
@@ -66,7 +67,10 @@ def open_lines(
     path: Path, source: str, *, targets: Sequence[str] | None, limit: int | None, seed: int
 ) -> Samples:
     """Open a text file with one sample per line; see `layerwise.data.open`."""
-    lines = read_utf8(path).removesuffix("\n").split("\n")
+    whole = read_utf8(path)
+    if not whole:
+        raise LayerwiseError(f"the file {source} is empty; give one with a text on each line")
+    lines = whole.removesuffix("\n").split("\n")
     rows = subset([None] * len(lines), limit, seed)
     names = [f"line {row + 1}" for row in rows]
     found = gather(source, names, [lines[row].removesuffix("\r") for row in rows], text_entry)

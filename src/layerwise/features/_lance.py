@@ -33,6 +33,7 @@ _FORMAT = 1
 _LEFT_OVERS = {PRIVATE, "data", "_transactions", "_versions"}
 _FILE_BYTES = 256 << 20
 _BATCH_BYTES = 16 << 20
+_ROWS_AT_ONCE = 256  # each of Lance's threads keeps the memory of what it decodes at a time
 _DELETED_AT_ONCE = 10_000
 
 
@@ -180,7 +181,7 @@ def compact(dataset: lance.LanceDataset, row_bytes: int, spare: timedelta) -> No
 
 def rows_at_once(row_bytes: int) -> int:
     """How many rows to read at a time, so that memory stays small however wide they are."""
-    return max(1, min(1024, _BATCH_BYTES // row_bytes))
+    return max(1, min(_ROWS_AT_ONCE, _BATCH_BYTES // row_bytes))
 
 
 def _array(values: Values) -> pa.Array:

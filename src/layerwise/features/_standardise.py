@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from layerwise.features._moments import Moments
+
 
 @final
 class Standardise(nn.Module):
@@ -43,10 +45,14 @@ class Standardise(nn.Module):
         """
         mean = features.double().mean(0)
         deviation = (features.double() - mean).square().mean(0).sqrt()
-        # What is left of a constant feature is the rounding of its own mean.
-        constant = deviation <= 10 * torch.finfo(features.dtype).eps * mean.abs()
         unit = torch.ones_like(deviation)
-        return cls(mean, torch.where(constant, unit, deviation) if scale else unit)
+        return cls(mean, _divisor(mean, deviation, features.dtype) if scale else unit)
+
+    @classmethod
+    def of(cls, moments: Moments) -> Standardise:
+        """Take both from sums over the training rows."""
+        deviation = (moments.products.diagonal() / moments.samples).sqrt()
+        return cls(moments.mean, _divisor(moments.mean, deviation, moments.dtype))
 
     def fold(self, weight: Float[Tensor, "d k"], bias: Float[Tensor, " k"]) -> nn.Linear:
         """A linear map of standardised rows as a plain layer for rows as they are."""
@@ -59,3 +65,9 @@ class Standardise(nn.Module):
     def forward(self, features: Float[Tensor, "m d"]) -> Float[Tensor, "m d"]:
         """Standardise rows, in their own precision."""
         return ((features - self.mean) / self.scale).to(features.dtype)
+
+
+def _divisor(mean: Tensor, deviation: Tensor, dtype: torch.dtype) -> Float[Tensor, " d"]:
+    """The deviation, or 1 where a feature is constant: what is left is the rounding of its mean."""
+    constant = deviation <= 10 * torch.finfo(dtype).eps * mean.abs()
+    return torch.where(constant, torch.ones_like(deviation), deviation)

@@ -177,7 +177,7 @@ class Store:
             scanner = self._dataset.scanner(
                 columns=[column.name for column in found],
                 batch_size=size,
-                batch_readahead=2,
+                batch_readahead=1,
                 io_buffer_size=READ_AHEAD,
             )
             for batch in scanner.to_batches():

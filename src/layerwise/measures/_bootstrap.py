@@ -21,7 +21,8 @@ from torch import Tensor
 
 from layerwise.errors import LayerwiseError
 
-_COUNTS = 2**22  # numbers in a block of draws
+_COUNTS = 2**22  # numbers in a block of draws, which is one product: its size is felt in last bits
+_DRAWN = 2**17  # of them drawn at a time: places need as much memory as the counts made of them
 
 Number = TypeVar("Number", float, Tensor)
 
@@ -193,12 +194,18 @@ def draw_sums(
         what = "samples" if groups is None else "groups"
         raise LayerwiseError(f"an interval from {count} {what}; it needs at least 2")
     generator = generator or torch.Generator().manual_seed(0)
-    sums = [units.sum(dim=0, keepdim=True)]
-    for block in torch.arange(repeats).split(max(1, _COUNTS // count)):
-        drawn = torch.randint(count, (len(block), count), generator=generator).to(units.device)
-        times = torch.zeros_like(drawn, dtype=units.dtype)
-        sums.append(times.scatter_add_(1, drawn, torch.ones_like(times)) @ units)
-    return torch.cat(sums), count
+    sums = units.new_empty(1 + repeats, units.shape[1])
+    sums[0] = units.sum(0)
+    size = max(1, _COUNTS // count)
+    # One for all blocks: between small results that stay, freed memory is not found again.
+    buffer = units.new_empty(min(size, repeats), count)
+    for out in sums[1:].split(size):
+        times = buffer[: len(out)].zero_()
+        for few in times.split(max(1, _DRAWN // count)):
+            drawn = torch.randint(count, few.shape, generator=generator).to(units.device)
+            few.scatter_add_(1, drawn, torch.ones_like(few))
+        out.copy_(times @ units)
+    return sums, count
 
 
 def _by_group(columns: Tensor, groups: Sequence[Hashable] | Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from layerwise.search._cross_entropy import CrossEntropy
 from layerwise.search._labelled import require_labelled
 from layerwise.search._newton import minimise
 from layerwise.search._rotate import Rotated
+from layerwise.search._streamed import Batches, Streamed, StreamedCrossEntropy
 
 
 @final
@@ -133,16 +134,14 @@ class Logistic(nn.Module):
         if len(classes) < 2:
             raise LayerwiseError(f"all labels are {int(classes[0])}; give at least two classes")
         scores, spectrum = rotated.scores, rotated.spectrum
-        grid = torch.as_tensor(penalties, dtype=torch.float64, device=scores.device)
-        if grid.numel() == 0 or not bool((grid > 0).all()):
-            raise LayerwiseError(f"penalties {list(penalties)} must be positive and at least one")
         ones = scores.new_ones(len(scores), 1)
-        pull = grid if len(classes) > 2 else 2 * grid
+        spectrum = torch.cat([spectrum, ones.sum(0)])
+        grid, pull = _grid(penalties, spectrum, len(classes))
         objective = CrossEntropy(
             scores=torch.cat([scores, ones], 1).to(dtype),
-            spectrum=torch.cat([spectrum, ones.sum(0)]),
+            spectrum=spectrum,
             onehot=nn.functional.one_hot(index, len(classes)).T.double(),
-            penalties=nn.functional.pad(pull[:, None].expand(-1, len(spectrum)), (0, 1)),
+            penalties=pull,
         )
         first = None
         if start is not None:
@@ -156,6 +155,41 @@ class Logistic(nn.Module):
             spread.unflatten(1, weight.shape[:2]).transpose(0, 1).to(dtype).contiguous(),
             weight[:, :, -1].to(dtype),
             classes=classes,
+            penalties=grid.to(dtype),
+            converged=converged,
+        )
+
+    @classmethod
+    def fit_stream(
+        cls,
+        batches: Batches,
+        *,
+        penalties: Sequence[float] = (0.01, 0.1, 1.0, 10.0, 100.0),
+        tolerance: float = 1e-6,
+        limit: int = 100,
+    ) -> Logistic:
+        """Solve for rows that come in batches, over and over: dozens of passes, and none is held.
+
+        Args:
+            batches: gives the same rows with their classes each time.
+            penalties: as in `fit`.
+            tolerance: as in `fit`.
+            limit: as in `fit`.
+
+        Raises:
+            LayerwiseError: as in `fit`.
+        """
+        rows = Streamed.of(batches)
+        grid, pull = _grid(penalties, rows.spectrum, len(rows.classes))
+        objective = StreamedCrossEntropy(rows, pull)
+        weight, converged = minimise(objective, tolerance=tolerance, limit=limit)
+        dtype = rows.dtype
+        spread = rows.spread(weight).to(dtype)
+        return cls(
+            rows.standardise,
+            spread[..., :-1].transpose(1, 2).contiguous(),
+            spread[..., -1],
+            classes=rows.classes,
             penalties=grid.to(dtype),
             converged=converged,
         )
@@ -180,3 +214,14 @@ class Logistic(nn.Module):
             index: which penalty.
         """
         return self.standardise.fold(self.weight[index], self.bias[index])
+
+
+def _grid(
+    penalties: Sequence[float], spectrum: Float[Tensor, " r"], classes: int
+) -> tuple[Float[Tensor, " p"], Float[Tensor, "p r"]]:
+    """Penalties, and what they are for each problem and weight: none for the intercept."""
+    grid = torch.as_tensor(penalties, dtype=torch.float64, device=spectrum.device)
+    if grid.numel() == 0 or not bool((grid > 0).all()):
+        raise LayerwiseError(f"penalties {list(penalties)} must be positive and at least one")
+    pull = grid if classes > 2 else 2 * grid
+    return grid, nn.functional.pad(pull[:, None].expand(-1, len(spectrum) - 1), (0, 1))

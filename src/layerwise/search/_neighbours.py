@@ -8,7 +8,7 @@ stand in the order of their rows, and one search serves every number of neighbou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -25,6 +25,9 @@ _SPARE = 8
 
 _CHUNK = 2**21
 """Numbers held at a time."""
+
+_ROWS = 4096
+"""Rows squared at a time."""
 
 
 @final
@@ -114,7 +117,8 @@ class Neighbours(nn.Module):
         self.register_buffer("gallery", gallery)
         self.register_buffer("centre", centre)
         # To add these up takes as long as one query does.
-        self.register_buffer("squares", gallery.square().sum(1))
+        parts = [part.square().sum(1) for part in gallery.split(_ROWS)]
+        self.register_buffer("squares", torch.cat(parts))
         self.cosine = cosine
 
     @classmethod
@@ -128,12 +132,34 @@ class Neighbours(nn.Module):
         Raises:
             LayerwiseError: there are no rows, or some are not finite.
         """
-        if len(features) == 0:
+        return cls.fit_stream([features], rows=len(features), cosine=cosine)
+
+    @classmethod
+    def fit_stream(
+        cls, batches: Iterable[Float[Tensor, "_ d"]], *, rows: int, cosine: bool = True
+    ) -> Neighbours:
+        """Store rows that come in batches, without a second copy of them.
+
+        Args:
+            batches: of the rows.
+            rows: how many there are in all.
+            cosine: as in `fit`.
+
+        Raises:
+            LayerwiseError: as in `fit`.
+        """
+        gallery, start = torch.empty(0, 0), 0
+        for features in batches:
+            require_finite(features)
+            if start == 0:
+                gallery = features.new_empty(rows, features.shape[1])
+            unit = nn.functional.normalize(features, dim=1) if cosine else features
+            gallery[start : start + len(unit)] = unit
+            start += len(unit)
+        if rows == 0:
             raise LayerwiseError("there are no rows to search; give at least one")
-        require_finite(features)
-        rows = nn.functional.normalize(features, dim=1) if cosine else features
-        centre = rows.mean(0)
-        return cls(rows - centre, centre, cosine=cosine)
+        centre = gallery.mean(0)
+        return cls(gallery.sub_(centre), centre, cosine=cosine)
 
     def forward(self, features: Float[Tensor, "m d"], *, count: int = 20) -> Found:
         """Find the nearest rows of each query.

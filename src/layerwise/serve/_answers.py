@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
 
+from fastapi import FastAPI, Request
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from layerwise.data import Unreadable
 from layerwise.serve._bench import Bench
-from layerwise.serve._inputs import Given
+from layerwise.serve._inputs import Form, Given
 
 
 class Answer(BaseModel):
@@ -59,6 +60,58 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     )
 }
 """What can go wrong with any question, for the schema."""
+
+
+def ask_at(
+    app: FastAPI,
+    path: str,
+    endpoint: Callable[[Request], Awaitable[Any]],
+    *,
+    form: Form,
+    model: type[BaseModel],
+    said: str,
+) -> None:
+    """Add an endpoint that inputs are sent to.
+
+    Args:
+        app: the application.
+        path: `/NAME`.
+        endpoint: answers a request.
+        form: of the request.
+        model: of the answers.
+        said: what it does, for the schema.
+    """
+    app.add_api_route(
+        path,
+        endpoint,
+        name=path.removeprefix("/"),
+        description=said,
+        methods=["POST"],
+        response_model=model,
+        responses=PROBLEMS,
+        openapi_extra=form.schema,
+    )
+
+
+def each_at(
+    app: FastAPI,
+    path: str,
+    bench: Bench,
+    work: Callable[[Sequence[Any]], Sequence[Any]],
+    answer: Callable[[int, str, Any], Answer],
+    *,
+    form: Form,
+    model: type[BaseModel],
+    said: str,
+) -> None:
+    """Add an endpoint that answers for each input by itself. Arguments as in the two others."""
+
+    async def endpoint(request: Request) -> Answers[Any]:
+        given, _ = await form.read(request)
+        answers, left = await answered(bench, given, work, answer)
+        return Answers(answers=answers, set_aside=left)
+
+    ask_at(app, path, endpoint, form=form, model=model, said=said)
 
 
 async def answered(

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, final
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 from PIL import Image
 from pydantic import BaseModel, Field
@@ -28,7 +28,7 @@ from layerwise.errors import LayerwiseError, unknown
 from layerwise.features import Column
 from layerwise.models import Network
 from layerwise.search import Behind, Hit
-from layerwise.serve._answers import PROBLEMS, Answer, Answers, answered
+from layerwise.serve._answers import Answer, Answers, each_at
 from layerwise.serve._bench import Bench
 from layerwise.serve._features import Seen, seen
 from layerwise.serve._inputs import Form, Modality, samples_of
@@ -165,28 +165,19 @@ class AtlasService:
         """Add `/look`, `/atlas` and `/items/{key}`."""
         form = Form(self.modality, limits)
 
-        async def look(request: Request) -> Answers[Looked]:
-            """What every layer makes of each input."""
-            given, _ = await form.read(request)
-            answers, left = await answered(
-                bench,
-                given,
-                self.look,
-                lambda i, name, layers: Looked(input=i, name=name, layers=layers),
-            )
-            return Answers(answers=answers, set_aside=left)
-
         async def page() -> HTMLResponse:
             """The page of the atlas."""
             return HTMLResponse(self.page)
 
-        app.add_api_route(
+        each_at(
+            app,
             "/look",
-            look,
-            methods=["POST"],
-            response_model=Answers[Looked],
-            responses=PROBLEMS,
-            openapi_extra=form.schema,
+            bench,
+            self.look,
+            lambda i, name, layers: Looked(input=i, name=name, layers=layers),
+            form=form,
+            model=Answers[Looked],
+            said="What every layer makes of each input.",
         )
         app.add_api_route(
             "/atlas", page, methods=["GET"], response_class=HTMLResponse, include_in_schema=False

@@ -18,7 +18,7 @@ from layerwise.errors import LayerwiseError
 from layerwise.features import Column
 from layerwise.models import Network
 from layerwise.search import Behind, Card, Hit, Index
-from layerwise.serve._answers import PROBLEMS, Answer, Answers, answered
+from layerwise.serve._answers import Answer, Answers, answered, ask_at
 from layerwise.serve._bench import Bench
 from layerwise.serve._features import columns_of, seen
 from layerwise.serve._inputs import Form, Modality, Options, samples_of
@@ -154,7 +154,6 @@ class IndexService:
         form = Form(self.modality, limits, _Asked)
 
         async def search(request: Request) -> Answers[Any]:
-            """Find the items most like each input."""
             given, asked = await form.read(request)
             vectors, left = await answered(
                 bench, given, self.describe, lambda i, name, vector: (i, name, vector)
@@ -164,14 +163,8 @@ class IndexService:
             answers = [Found(input=i, name=name, ways=ways) for (i, name, _), ways in pairs]
             return Answers(answers=answers, set_aside=left)
 
-        app.add_api_route(
-            "/search",
-            search,
-            methods=["POST"],
-            response_model=Answers[Found],
-            responses=PROBLEMS,
-            openapi_extra=form.schema,
-        )
+        said = "Find the items most like each input."
+        ask_at(app, "/search", search, form=form, model=Answers[Found], said=said)
         if self.modality == "image":
             Thumbnails(self._load).attach(app, bench)
 

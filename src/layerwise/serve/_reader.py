@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import final
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from pydantic import Field
 
 from layerwise.atlas import Reader
 from layerwise.atlas._predictions import joined
 from layerwise.data import SetAside, Unreadable
-from layerwise.serve._answers import PROBLEMS, Answer, Answers, answered
+from layerwise.serve._answers import Answer, Answers, each_at
 from layerwise.serve._bench import Bench
 from layerwise.serve._inputs import Form, Modality, samples_of
 from layerwise.serve._limits import Limits
@@ -95,37 +95,26 @@ class ReaderService:
         classes = bool(self.reader.facts.classes)
         kind: type[_Read] = Labelled if classes else Measured
 
-        async def predict(request: Request) -> Answers[_Read]:
-            """Answer for each input; those of a request are read in one forward."""
-            given, _ = await form.read(request)
-            answers, left = await answered(
-                bench, given, self.predict, lambda i, name, row: kind(input=i, name=name, **row)
-            )
-            return Answers(answers=answers, set_aside=left)
-
-        async def embed(request: Request) -> Answers[Embedded]:
-            """The features of each input, as the reader's head reads them."""
-            given, _ = await form.read(request)
-            answers, left = await answered(
-                bench,
-                given,
-                self.embed,
-                lambda i, name, row: Embedded(input=i, name=name, features=row),
-            )
-            return Answers(answers=answers, set_aside=left)
-
-        for path, endpoint, model in (
-            ("/predict", predict, Answers[Labelled] if classes else Answers[Measured]),
-            ("/embed", embed, Answers[Embedded]),
-        ):
-            app.add_api_route(
-                path,
-                endpoint,
-                methods=["POST"],
-                response_model=model,
-                responses=PROBLEMS,
-                openapi_extra=form.schema,
-            )
+        each_at(
+            app,
+            "/predict",
+            bench,
+            self.predict,
+            lambda i, name, row: kind(input=i, name=name, **row),
+            form=form,
+            model=Answers[Labelled] if classes else Answers[Measured],
+            said="Answer for each input; those of a request are read in one forward.",
+        )
+        each_at(
+            app,
+            "/embed",
+            bench,
+            self.embed,
+            lambda i, name, row: Embedded(input=i, name=name, features=row),
+            form=form,
+            model=Answers[Embedded],
+            said="The features of each input, as the reader's head reads them.",
+        )
 
     def predict(self, contents: Sequence[str | bytes]) -> list[Row | Unreadable]:
         """A row of values for each input, or why there is none."""

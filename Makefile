@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 OUT ?= demo
 BIN := .venv/bin
 # One test file at a time to each core.
-SHARED_OUT := -n auto --dist loadfile
+SHARED_OUT := -n auto --dist loadfile --durations=25
 
 .PHONY: demo test claims lint docs bench clean
 

@@ -3,8 +3,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 OUT ?= demo
 BIN := .venv/bin
-# One test file at a time to each core.
-SHARED_OUT := -n auto --dist loadfile --durations=25
+# One test file at a time to each core; the slowest tests are listed at the end.
+PYTEST_OPTIONS := -n auto --dist loadfile --durations=25
 
 .PHONY: demo test claims lint docs bench clean
 
@@ -12,12 +12,12 @@ demo: .venv/installed
 	$(BIN)/layerwise demo --out $(OUT)
 
 test: .venv/installed
-	$(BIN)/python -m pytest $(SHARED_OUT)
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
 # Measures every claim anew and keeps the numbers; the README and the documentation show them.
 claims: .venv/developing
 	rm -f build/claims.json
-	$(BIN)/python -m pytest $(SHARED_OUT)
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 	cp build/claims.json tests/claims.json
 	$(BIN)/python docs/pages.py
 

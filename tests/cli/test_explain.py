@@ -151,6 +151,7 @@ def test_a_text_shows_its_words_in_colour(reader: layerwise.Network, tmp_path: P
     told = account(reader, [sample], [name], methods=["norm-x-logit", "grad-cam"], layers="blocks")
     assert told.subjects[0].words == (" the", " cat", " sat", " on", " the", " mat")
     assert "only its beginning is explained" in told.notes[0]
-    assert told.subjects[0].aim.probability == pytest.approx(1)  # like its own embedding
+    assert told.subjects[0].aim.probability == pytest.approx(1)
+    assert told.subjects[0].aim.name == "its own embedding"
     text = write_explanations(told, tmp_path / "text.html").read_text()
     assert re.search(r'<span class="[pn][1-8]" title="[^"]+"> cat</span>', text)

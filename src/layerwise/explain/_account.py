@@ -35,7 +35,7 @@ class Said:
 
     Args:
         label: number of the column.
-        name: what people call it.
+        name: what people call it; of an embedding, the sample that it belongs to.
         probability: softmax over the columns; of an embedding, how like it is to a sample's.
     """
 
@@ -164,14 +164,18 @@ def account(
     naming = names.__getitem__ if embeds else Names(network, columns.shape[1])
     subjects = []
     for i, name in enumerate(names):
+
+        def called(k: int, own: int = i) -> str:
+            return "its own embedding" if embeds and k == own else naming(k)
+
         best = chances[i].topk(min(_SHOWN, chances.shape[1])).indices.tolist()
-        said = tuple(Said(k, naming(k), float(chances[i, k])) for k in best)
+        said = tuple(Said(k, called(k), float(chances[i, k])) for k in best)
         aim = int(labels[i])
         subjects.append(
             Subject(
                 name,
                 said,
-                Said(aim, naming(aim), float(chances[i, aim])),
+                Said(aim, called(aim), float(chances[i, aim])),
                 picture_of(network, inputs, i),
                 tokens_of(network, inputs, i),
             )

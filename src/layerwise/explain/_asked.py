@@ -30,7 +30,10 @@ def asked(network: Network, of: str | None) -> Target:
     try:
         returned = network.layers.find(".")
     except LayerwiseError as error:
-        raise LayerwiseError(f"{error}; name one with of=, --of in the command") from error
+        one = next((each.name for each in network.layers if each.name.startswith(".[")), "NAME")
+        raise LayerwiseError(
+            f'{error}; its channels are explained with of=, in the command with --of "{one}"'
+        ) from error
     next_word = returned.sure.form == "tokens" and returned.name.endswith("['logits']")
     return Target(returned.name, Last()) if next_word else Target(returned.name)
 

@@ -86,6 +86,8 @@ def verdict(judged: Judged) -> str:
         return "No better than the same map in another place: do not believe it."
     if judged.score < 0.05:
         return "Hardly better than the same map in another place."
+    if not math.isfinite(judged.error):
+        return "It points at what the network uses, as far as one sample tells."
     return "It points at what the network uses."
 
 

@@ -1,6 +1,6 @@
-"""Search engines at equal vectors, and chosen layers against the last one.
+"""Search engines at equal vectors.
 
-    python benchmarks/search.py [--sizes 10000 100000] [--kinds clouds patches] [--layers]
+    python benchmarks/search.py [--sizes 10000 100000] [--kinds clouds patches]
 
 Vectors are 384 wide: either drawn around 200 centres (`clouds`), or what the last block of
 DINOv2-S says of the patches of crops of the built-in photographs (`patches`; queries come from
@@ -9,10 +9,9 @@ its build and its answers are timed in CPU seconds, peak memory is what it needs
 and the imports, and recall is the share of the true ten nearest. Engines that trade time for recall
 are asked with several efforts: the table shows the first that finds 95 %, or the last, and the best
 recall within a tenth of the time of numpy's brute force. Packages that are not installed are left
-out by name (`pip install usearch faiss-cpu hnswlib`), and so is what takes more than `--memory`.
-`--layers` also makes indexes of `photos` and of `../shared/data/cifar10_small.zip` and says what
-the chosen layers gain, on samples that did not choose them. Rows that are not measured again stay
-in the table (`--engines` picks some); each keeps the load of its own run in the file of results.
+out by name (`pip install usearch faiss-cpu hnswlib`), and so is what takes more than `--memory` or
+`--patience`. Rows that are not measured again stay in the table (`--engines` picks some); each
+keeps the load of its own run in the file of results.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ import argparse
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -251,7 +251,7 @@ def prepare(kind: str, size: int, folder: Path) -> Path:
     return path
 
 
-def measure(name: str, path: Path, memory: float) -> dict[str, Any]:
+def measure(name: str, path: Path, memory: float, patience: int) -> dict[str, Any]:
     """Build one engine and ask it with every effort, in this process."""
     import torch
 
@@ -260,6 +260,7 @@ def measure(name: str, path: Path, memory: float) -> dict[str, Any]:
     queries, near = asked["queries"], asked["near"]
     limit = int(memory * 2**30)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CPU, (patience, patience))
     ENGINES[name](rows[:100])  # what is imported is no part of the build
     before, start = resident("VmRSS", afresh=True), time.process_time()
     engine, efforts = ENGINES[name](rows)
@@ -293,39 +294,6 @@ def row_of(name: str, kind: str, size: int, numbers: dict[str, Any], budget: flo
     }
 
 
-def chosen_layers(limit: int) -> list[Row]:
-    """What chosen layers gain over the last one, on samples that did not choose."""
-    import layerwise
-    from layerwise.search import index_samples
-
-    shared = Path(__file__).parents[2] / "shared" / "data" / "cifar10_small.zip"
-    rows: list[Row] = []
-    for source in ("photos", str(shared)):
-        if source != "photos" and not shared.exists():
-            continue
-        for name in ("efficientnet-lite0", "dinov2-small"):
-            samples = layerwise.data.open(source, limit=limit)
-            network = layerwise.open(name)
-            with tempfile.TemporaryDirectory() as folder:
-                choice = index_samples(network, samples, f"{folder}/index").card.choice
-            if choice is None:
-                continue
-            rows.append(
-                {
-                    "data": f"{Path(source).stem}, {len(samples)} samples",
-                    "network": name,
-                    "chosen": " + ".join(choice.names),
-                    "mAP": choice.precision,
-                    "mAP, last layer": choice.precision_last,
-                    "gain, low": choice.low,
-                    "gain, high": choice.high,
-                    "R@1": choice.first,
-                    "R@1, last layer": choice.first_last,
-                }
-            )
-    return rows
-
-
 def main() -> None:
     """Measure every engine in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
@@ -334,32 +302,39 @@ def main() -> None:
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
     parser.add_argument("--one", nargs=2, metavar=("ENGINE", "VECTORS"))
     parser.add_argument("--memory", type=float, default=6.0, help="GiB that an engine may take")
+    parser.add_argument("--patience", type=int, default=900, help="CPU s that an engine may take")
     parser.add_argument("--folder", type=Path, help="where vectors are kept for another run")
-    parser.add_argument("--layers", action="store_true")
-    parser.add_argument("--limit", type=int, default=1000)
     given = parser.parse_args()
     if given.one:
-        sys.stdout.write(json.dumps(measure(given.one[0], Path(given.one[1]), given.memory)))
+        sys.stdout.write(
+            json.dumps(measure(given.one[0], Path(given.one[1]), given.memory, given.patience))
+        )
         return
     facts = machine("usearch", "faiss-cpu", "hnswlib", "pylance")
     folder = given.folder or Path(tempfile.mkdtemp())
     folder.mkdir(parents=True, exist_ok=True)
     earlier = json.loads(_RESULTS.read_text()) if _RESULTS.exists() else {"rows": [], "details": {}}
     rows = {(row["engine"], row["vectors"]): row for row in earlier["rows"]}
-    details = {"left out": {}, "measured": {}, "layers": [], **earlier["details"]}
+    details = {"left out": {}, "measured": {}, **earlier["details"]}
     for size in given.sizes:
         for kind in given.kinds:
             path = prepare(kind, size, folder)
             for name in given.engines:
                 words = [sys.executable, __file__, "--one", name, str(path)]
-                words += ["--memory", str(given.memory)]
+                words += ["--memory", str(given.memory), "--patience", str(given.patience)]
                 load = os.getloadavg()[0]
                 done = subprocess.run(words, capture_output=True, text=True, check=False)
                 title = f"{name}, {size:,} {kind}"
                 if done.returncode:
-                    said = done.stderr.strip().splitlines() or [str(done.returncode)]
-                    details["left out"][title] = said[-1]
+                    said = done.stderr.strip().splitlines() or [f"signal {-done.returncode}"]
+                    late = -done.returncode in (signal.SIGXCPU, signal.SIGKILL)
+                    why = f"takes over {given.patience} CPU s" if late else said[-1]
+                    details["left out"][title] = why
+                    row = {"engine": name, "vectors": f"{size:,} {kind}", "build s": why}
+                    rows.setdefault((name, f"{size:,} {kind}"), row)
+                    keep("search", facts, list(rows.values()), details)
                     continue
+                details["left out"].pop(title, None)
                 numbers = json.loads(done.stdout.splitlines()[-1])
                 details["measured"][title] = {**numbers, "load": load}
                 brute = rows.get((next(iter(ENGINES)), f"{size:,} {kind}"))
@@ -368,10 +343,8 @@ def main() -> None:
                 rows[row["engine"], row["vectors"]] = row
                 keep("search", facts, list(rows.values()), details)
                 Console(width=200).print(row)
-    if given.layers:
-        details["layers"] = chosen_layers(given.limit)
     table = keep("search", facts, list(rows.values()), details)
-    Console(width=200).print(table, details["layers"], details["left out"])
+    Console(width=200).print(table, details["left out"])
 
 
 if __name__ == "__main__":

@@ -158,7 +158,7 @@ def test_mistakes_are_named() -> None:
         nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 2)),
         example=torch.zeros(1, 3, 8, 8),
     )
-    with pytest.raises(LayerwiseError, match="layer '2' has no places in rows and columns"):
+    with pytest.raises(LayerwiseError, match="layer '2' has no places, it gives one row"):
         probe3d(pooled, layers=["2"], scenes=(2, 1))
     with pytest.raises(LayerwiseError, match="give at least one to fit to"):
         probe3d(pooled, scenes=(0, 1))

@@ -50,11 +50,19 @@ def test_a_coreset_grows_without_changing_its_beginning() -> None:
     assert covered[0] == covered[1]
 
 
+def test_the_border_of_a_normal_picture_is_no_stranger_than_its_middle() -> None:
+    maps = torch.randn(24, 16, 8, 8).double()
+    places = PatchCore.fit(maps[:16], part=1.0)(maps[16:]).places
+    border = torch.ones(8, 8, dtype=torch.bool)
+    border[1:-1, 1:-1] = False
+    assert places[:, border].mean() < places[:, ~border].mean()
+
+
 def test_patch_core_scores_as_written() -> None:
     normal, asked = torch.rand(5, 3, 4, 4).double(), torch.rand(2, 3, 4, 4).double()
 
     def places(maps: Tensor) -> Tensor:
-        mixed = nn.AvgPool2d(3, 1, 1, count_include_pad=False)(maps)
+        mixed = nn.AvgPool2d(3, 1, 1)(maps)
         return mixed.flatten(2).transpose(1, 2)
 
     found = PatchCore.fit(normal, part=1.0, near=3)(asked)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 import layerwise
 from layerwise.errors import LayerwiseError
 from layerwise.search import correspond, dense
-from layerwise.search._dense import as_maps, centres, rows
+from layerwise.search._dense import centres, rows
+from layerwise.taps import on_grid
 
 
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(0, 1000))
@@ -54,7 +55,7 @@ def test_tokens_become_maps_in_the_right_order(height: int, width: int) -> None:
     cells = nn.functional.avg_pool2d(pictures, 8)
     layer = network.layers.find("blocks.0")
     tokens = torch.cat([torch.zeros(1, 1, 3), rows(cells)], 1)
-    maps = as_maps(network, layer, tokens, pictures)
+    maps = on_grid(network, layer, tokens, pictures)
     torch.testing.assert_close(maps, cells)
     torch.testing.assert_close(rows(maps)[0, :, :2], centres(maps, (height, width)))
 
@@ -66,7 +67,7 @@ def test_one_layer_with_places_is_asked_for() -> None:
     assert dense(network, pictures, layer="0", size=(3, 5)).shape == (2, 4, 3, 5)
     with pytest.raises(LayerwiseError, match="picks 2 layers"):
         dense(network, pictures, layer="0, 1")
-    with pytest.raises(LayerwiseError, match="without a grid"):
+    with pytest.raises(LayerwiseError, match="has no places, it gives one row of 2 numbers"):
         dense(network, pictures, layer="3")
     with pytest.raises(LayerwiseError, match="no pictures"):
         dense(network, pictures[:0])

@@ -36,6 +36,13 @@ def test_all_rows_may_be_asked_for(index: Graph) -> None:
     assert torch.equal(again(gallery[:2], count=30).rows, found.rows)
 
 
+def test_the_effort_given_is_that_of_the_search() -> None:
+    found = Usearch.fit(torch.randn(20, 4), effort=200)
+    again = pickle.loads(pickle.dumps(found))
+    assert found._native.expansion_search == again._native.expansion_search == 200
+    assert Faiss.fit(torch.randn(20, 4), effort=200)._native.hnsw.efSearch == 200
+
+
 @BOTH
 def test_a_missing_package_is_one_line(index: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, index.__name__.lower(), None)

@@ -80,10 +80,12 @@ def test_any_size_is_matched_and_what_does_not_fit_is_refused() -> None:
 
 
 _SIDE = 64
+_NEAR = 6  # pixels: the middle of the right cell of 8 is at most 5.7 away
+_STRENGTH, _STEPS = 0.35, 40
 
 
 def _fields(count: int, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Height fields in two lights, weakly textured, and their normals."""
+    """Height fields lit from two nearly opposite sides, hardly textured, and their normals."""
     line = (torch.arange(_SIDE) + 0.5) * 2 / _SIDE - 1
     y, x = torch.meshgrid(line, line, indexing="ij")
     height = torch.zeros(count, _SIDE, _SIDE)
@@ -96,26 +98,33 @@ def _fields(count: int, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
         torch.stack([-right, -down, -torch.ones_like(down)], 1), dim=1
     )
     coarse = torch.randn(count, 1, _SIDE // 4, _SIDE // 4, generator=generator)
-    paint = 1 + 0.03 * nn.functional.interpolate(coarse, _SIDE, mode="bilinear")
+    paint = 1 + 0.01 * nn.functional.interpolate(coarse, _SIDE, mode="bilinear")
     first = 6.28 * torch.rand(count, generator=generator)
     lit = []
-    for angle in (first, first + 1.6 + 3.1 * torch.rand(count, generator=generator)):
+    for angle in (first, first + 2.4 + 1.5 * torch.rand(count, generator=generator)):
         light = torch.stack([angle.cos(), angle.sin(), -torch.ones(count)], 1) / 2**0.5
         shade = torch.einsum("nc,nchw->nhw", light, normals).clamp(min=0)[:, None]
-        noise = 0.02 * torch.randn(shade.shape, generator=generator)
+        noise = 0.03 * torch.randn(shade.shape, generator=generator)
         lit.append(((0.15 + 0.85 * shade) * paint + noise).expand(-1, 3, -1, -1))
     return lit[0], lit[1], normals
 
 
 def _right(one: Tensor, other: Tensor, truth: Tensor) -> float:
-    """Share of mutual nearest cells that lie within 8 pixels of each other."""
+    """Share of mutual nearest cells that lie within `_NEAR` pixels of each other.
+
+    Cells of `other` that show what lies outside of `one` do not count.
+    """
     places = centres(one, (2, 2)) - 1
     near = []
     for n in range(len(one)):
         matches = correspond(rows(other)[n], rows(one)[n])
         off = (places[matches.rows] - truth[n]).norm(dim=1) * _SIDE / 2
-        near.append((off < 8)[matches.mutual])
+        near.append((off < _NEAR)[matches.mutual & _inside(truth[n])])
     return torch.cat(near).double().mean().item()
+
+
+def _inside(places: Tensor) -> Tensor:
+    return (places.abs() < 1).all(-1)
 
 
 @pytest.mark.slow
@@ -129,28 +138,34 @@ def test_normals_help_to_match_in_other_light(claim) -> None:
             partner,
             normals=normals,
             widths=_SMALL,
-            steps=60,
-            strength=0.2,
+            steps=_STEPS,
+            strength=_STRENGTH,
             generator=generator,
         )
         image, partner, normals = _fields(24, generator)
-        maps = random_homographies(24, strength=0.2, generator=generator)
+        maps = random_homographies(24, strength=_STRENGTH, generator=generator)
         one, other = lift(image), lift(seen_through(partner, maps))
-        truth = carry(maps, centres(one.raw, (2, 2)) - 1)
+        places = centres(one.raw, (2, 2)) - 1
+        truth = carry(maps, places)
         flat = [lift.lift(x.raw, torch.zeros_like(x.normals)) for x in (one, other)]
+        still = (places - truth).norm(dim=2) * _SIDE / 2 < _NEAR
         runs.append(
             {
                 "raw": _right(one.raw, other.raw, truth),
                 "lifted": _right(one.lifted, other.lifted, truth),
                 "lifted without normals": _right(flat[0], flat[1], truth),
+                "the same place": still[_inside(truth)].double().mean().item(),
                 "cosine to the true normals": (one.normals * normals).sum(1).mean().item(),
             }
         )
     means = {name: sum(run[name] for run in runs) / 3 for name in runs[0]}
-    said = "height fields under two lights, 32 to learn from, 24 others, 60 steps, 3 starts: "
+    said = (
+        "height fields lit from nearly opposite sides, 32 to learn from, 24 others seen through "
+        "homographies, 40 steps, 3 starts: "
+    )
     claim(
         paper="P245",
-        says=f"{said}more of the mutual matches of lifted descriptors lie within 8 pixels than of "
+        says=f"{said}more of the mutual matches of lifted descriptors lie within 6 pixels than of "
         "raw ones of the same network",
         measured=means,
         holds=means["lifted"] > means["raw"],
@@ -161,4 +176,4 @@ def test_normals_help_to_match_in_other_light(claim) -> None:
         measured=means,
         holds=means["lifted"] > means["lifted without normals"],
     )
-    assert means["lifted"] > 2 * 9 / 64  # chance is at most 9 cells of 64
+    assert means["lifted"] > 2 * 4 / 64  # chance is at most 4 cells of 64

@@ -127,7 +127,7 @@ def test_does_not_forget_as_a_tuned_head_does(claim) -> None:
     digits = load_digits()
     rows = torch.randperm(1797, generator=torch.Generator().manual_seed(0))[:400]
     images = torch.from_numpy(digits.images).float()[rows].unsqueeze(1) / 8 - 1
-    images = nn.functional.interpolate(images, size=96, mode="bicubic").expand(-1, 3, -1, -1)
+    images = nn.functional.interpolate(images, size=64, mode="bicubic").expand(-1, 3, -1, -1)
     network = layerwise.open("efficientnet-lite0")
     parts = [layerwise.read(network, batch, "bn2")["bn2"] for batch in images.split(50)]
     features, labels = torch.cat(parts).mean((2, 3)), torch.from_numpy(digits.target)[rows]

@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from layerwise import taps
 from layerwise.errors import LayerwiseError
 from layerwise.models import Network
-from layerwise.taps import read
 
 
 @final
@@ -50,17 +50,10 @@ def on_grid(network: Network, image: Float[Tensor, "n 3 H W"], layer: str, *, si
         raise LayerwiseError(f"layer={layer!r} picks {len(chosen)} layers; give one")
     (seen,) = chosen
     layout = seen.sure
-    values = read(network, image, seen.name)[seen.name]
-    grid = tuple(values.shape[2:]) if layout.form == "map" else layout.grid
-    prefix, places = layout.tokens(values).tensor_split([layout.prefix], dim=1)
-    if grid is None or grid[0] * grid[1] != places.shape[1]:
-        raise LayerwiseError(
-            f"the {places.shape[1]} places of layer {seen.name!r} are on no grid that is known; "
-            "give a map or tokens, and pictures of the size of the network's example"
-        )
-    rows, columns = (min(side, length) for length in grid)
-    if (rows, columns) != tuple(grid):
-        maps = places.transpose(1, 2).unflatten(2, grid)
-        small = functional.adaptive_avg_pool2d(maps, (rows, columns))
-        places = small.flatten(2).transpose(1, 2)
-    return OnGrid(seen.name, (rows, columns), places, prefix)
+    values = taps.read(network, image, seen.name)[seen.name]
+    maps = taps.on_grid(network, seen, values, image)
+    rows, columns = (min(side, length) for length in maps.shape[2:])
+    if (rows, columns) != tuple(maps.shape[2:]):
+        maps = functional.adaptive_avg_pool2d(maps, (rows, columns))
+    prefix = layout.tokens(values)[:, : layout.prefix]
+    return OnGrid(seen.name, (rows, columns), maps.flatten(2).transpose(1, 2), prefix)

@@ -38,7 +38,7 @@ from layerwise.measures._surface_scores import (
 )
 from layerwise.measures._view_matches import match_views
 from layerwise.models import Network
-from layerwise.taps import read
+from layerwise.taps import on_grid, read
 
 Fit = Callable[[Tensor, Surface], SurfaceReadout]
 """Fits a readout to a map `[n c h w]` and the truth."""
@@ -161,8 +161,9 @@ def _maps(
     parts: dict[str, list[Tensor]] = {}
     for start in range(0, len(views), _BATCH):
         inputs = torch.stack([view.image for view in views[start : start + _BATCH]])
-        for name, values in read(network, as_input(network, inputs), layers).items():
-            whole = _with_places(network, name, values)
+        batch = as_input(network, inputs)
+        for name, values in read(network, batch, layers).items():
+            whole = on_grid(network, network.layers[name], values, batch)
             small = nn.functional.interpolate(whole, cells, mode="bilinear", antialias=True)
             parts.setdefault(name, []).append(small.cpu())
     maps = {name: torch.cat(batches) for name, batches in parts.items()}
@@ -170,18 +171,6 @@ def _maps(
     y, x = torch.meshgrid(*(torch.linspace(-1, 1, n).to(like) for n in cells), indexing="ij")
     curved = torch.stack([x, y, x * x, x * y, y * y, y**3])
     return {_PLACE: curved.expand(len(like), *curved.shape), **maps}
-
-
-def _with_places(network: Network, name: str, values: Tensor) -> Float[Tensor, "n c h w"]:
-    layout = network.layers[name].sure
-    if layout.form == "map":
-        return values
-    if layout.form != "tokens" or layout.grid is None:
-        raise LayerwiseError(
-            f"layer {name!r} has no places in rows and columns; name layers that have, such as "
-            "maps before the last pooling"
-        )
-    return values[:, layout.prefix :].transpose(1, 2).unflatten(2, layout.grid)
 
 
 def _recall(

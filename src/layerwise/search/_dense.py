@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from layerwise.errors import LayerwiseError
 from layerwise.features._finite import require_finite
 from layerwise.models import Layer, Network
-from layerwise.taps import read
+from layerwise.taps import on_grid, read
 
 
 def dense(
@@ -61,7 +61,7 @@ def several(
     network.take_example(image[:1])
     chosen = [one_layer(network, layer) for layer in layers]
     found = read(network, image, [layer.name for layer in chosen])
-    return [as_maps(network, layer, found[layer.name], image) for layer in chosen]
+    return [on_grid(network, layer, found[layer.name], image) for layer in chosen]
 
 
 def one_layer(network: Network, pattern: str) -> Layer:
@@ -75,34 +75,6 @@ def one_layer(network: Network, pattern: str) -> Layer:
         names = ", ".join(layer.name for layer in chosen[:4])
         raise LayerwiseError(f"{pattern!r} picks {len(chosen)} layers, {names}...; say which one")
     return chosen[0]
-
-
-def as_maps(network: Network, layer: Layer, value: Tensor, image: Tensor) -> Tensor:
-    """Bring a layer's output, in its standard form, into maps `[n c h w]`. A view.
-
-    Raises:
-        LayerwiseError: the layer has no places in rows and columns.
-    """
-    layout = layer.sure
-    if layout.form == "map":
-        return value
-    places = value[:, layout.prefix :] if layout.form == "tokens" else value
-    example = network.example
-    if layout.grid is None or not isinstance(example, Tensor):
-        raise LayerwiseError(
-            f"layer {layer.name!r} gives {layout.form} without a grid; pick one that has rows and "
-            "columns"
-        )
-    height, width = (
-        image.shape[axis] * layout.grid[axis] // example.shape[axis] for axis in (-2, -1)
-    )
-    if height * width != places.shape[1]:
-        raise LayerwiseError(
-            f"layer {layer.name!r} gives {places.shape[1]} places for pictures of "
-            f"{image.shape[-2]} x {image.shape[-1]} pixels, and no grid has as many; give pictures "
-            f"whose sides are multiples of a cell's"
-        )
-    return places.transpose(1, 2).unflatten(2, (height, width))
 
 
 def rows(feature_map: Float[Tensor, "n c h w"]) -> Float[Tensor, "n t c"]:

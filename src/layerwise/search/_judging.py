@@ -21,8 +21,8 @@ from layerwise.data import Samples, SetAside, Unreadable
 from layerwise.errors import LayerwiseError
 from layerwise.models import Layer, Network
 from layerwise.search._defects import synthetic_defects
-from layerwise.search._patch_core import Anomalous, PatchCore, coreset, stacked
-from layerwise.taps import read
+from layerwise.search._patch_core import Anomalous, PatchCore, averaged, coreset, stacked
+from layerwise.taps import on_grid, read
 from layerwise.vocabulary import required
 
 Judge = Callable[[Tensor], Callable[[Tensor], Anomalous]]
@@ -197,21 +197,11 @@ def _maps(
     for start in range(0, len(inputs), _BATCH):
         batch = network.batch(inputs[start : start + _BATCH])
         values = read(network, batch, layers)
-        parts.append(stacked([_grid(network, name, values[name]) for name in layers]).cpu())
+        maps = [on_grid(network, network.layers[name], values[name], batch) for name in layers]
+        parts.append(stacked([each.float() for each in maps]).cpu())
         if progress is not None:
             progress(stage, min(start + _BATCH, len(inputs)), len(inputs))
     return torch.cat(parts) if parts else torch.empty(0)
-
-
-def _grid(network: Network, name: str, value: Tensor) -> Float[Tensor, "n c h w"]:
-    layout = network.layers[name].sure
-    if layout.form == "map":
-        return value.float()
-    places = value[:, layout.prefix :].float()
-    assert layout.grid is not None
-    side = layout.grid if layout.grid[0] * layout.grid[1] == places.shape[1] else None
-    square = round(places.shape[1] ** 0.5)
-    return places.transpose(1, 2).unflatten(2, side or (square, square))
 
 
 def _choose(
@@ -234,7 +224,7 @@ def _choose(
     def area(names: Sequence[str], trial: int) -> float:
         known, odd = (stacked([maps[name] for name in names]) for maps in (stored, asked[trial]))
         scale = known.std((0, 2, 3)).clamp(min=1e-6)[:, None, None]
-        places = (known / scale).permute(0, 2, 3, 1).flatten(0, 2)
+        places = averaged(known / scale).flatten(0, 1)
         places = places[torch.randperm(len(places), generator=generator)[: 4 * _REMEMBERED]]
         kept = places[coreset(places, min(_REMEMBERED, len(places)))]
         scores = PatchCore(kept)(odd / scale).places

@@ -90,7 +90,7 @@ class PatchCore(nn.Module):
         require_finite(feature_map, "maps")
         if not (0 < part <= 1 and near >= 1):
             raise LayerwiseError(f"part={part}, near={near}: give a part of 1, and at least 1")
-        places = _places(feature_map).flatten(0, 1)
+        places = averaged(feature_map).flatten(0, 1)
         count = max(1, round(part * len(places)))
         return cls(places[coreset(places, count, generator=generator)], near=near)
 
@@ -109,7 +109,7 @@ class PatchCore(nn.Module):
                 f"maps of {feature_map.shape[1]} channels, but {self.memory.shape[1]} were "
                 "learned; read the same layers"
             )
-        places = _places(feature_map)
+        places = averaged(feature_map)
         nearest = Neighbours.fit(self.memory, cosine=False)
         found = nearest(places.flatten(0, 1), count=1)
         distances = found.distances.view(places.shape[:2])
@@ -182,7 +182,11 @@ def stacked(maps: Sequence[Float[Tensor, "n _ _ _"]]) -> Float[Tensor, "n c h w"
     return torch.cat(grown, 1)
 
 
-def _places(feature_map: Float[Tensor, "n c h w"]) -> Float[Tensor, "n p c"]:
-    """Places averaged with their neighbours."""
-    mixed = nn.functional.avg_pool2d(feature_map, 3, 1, 1, count_include_pad=False)
+def averaged(feature_map: Float[Tensor, "n c h w"]) -> Float[Tensor, "n p c"]:
+    """Places averaged with their neighbours.
+
+    Beyond the border stand zeros that count, as in the authors' code: a mean of fewer places would
+    scatter more, and the border of a normal picture would look stranger than most defects.
+    """
+    mixed = nn.functional.avg_pool2d(feature_map, 3, 1, 1)
     return mixed.flatten(2).transpose(1, 2)

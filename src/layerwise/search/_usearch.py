@@ -29,6 +29,7 @@ class Usearch:
         gallery: the stored rows, of length 1 where directions are compared.
         graph: as `usearch` writes it.
         cosine: queries are brought to length 1 first.
+        effort: rows that are looked at for each one that is asked for.
 
     Example:
         >>> index = Usearch.fit(torch.eye(3), cosine=False)
@@ -39,6 +40,7 @@ class Usearch:
     gallery: Float[Tensor, "n d"]
     graph: bytes
     cosine: bool
+    effort: int = 128
 
     @classmethod
     def fit(
@@ -70,7 +72,7 @@ class Usearch:
             expansion_search=effort,
         )
         native.add(torch.arange(len(rows)).numpy(), as_numpy(rows), threads=1)
-        return cls(rows, bytes(native.save()), cosine)
+        return cls(rows, bytes(native.save()), cosine, effort)
 
     def __call__(self, features: Float[Tensor, "m d"], *, count: int = 20) -> Found:
         """Find near rows of each query. Arguments and errors as those of `Neighbours`."""
@@ -85,10 +87,12 @@ class Usearch:
 
     @cached_property
     def _native(self) -> Any:
-        return _library().Index.restore(self.graph)
+        native = _library().Index.restore(self.graph)
+        native.expansion_search = self.effort  # what is restored begins with the package's own
+        return native
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Usearch, (self.gallery, self.graph, self.cosine)
+        return Usearch, (self.gallery, self.graph, self.cosine, self.effort)
 
 
 def _library() -> Any:

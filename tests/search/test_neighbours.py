@@ -82,6 +82,12 @@ def test_rows_in_batches_are_stored_as_rows_at_once(gallery: torch.Tensor) -> No
         assert torch.equal(found.state_dict()[name], value)
 
 
+@pytest.mark.parametrize("said", [299, 301])
+def test_another_number_of_rows_than_was_said_is_refused(gallery: torch.Tensor, said: int) -> None:
+    with pytest.raises(LayerwiseError, match=f"300 rows came of {said}; say how many there are"):
+        Neighbours.fit_stream(gallery.split(37), rows=said)
+
+
 def test_pickle_and_state_dict_keep_it(gallery: torch.Tensor, queries: torch.Tensor) -> None:
     index, other = Neighbours.fit(gallery), Neighbours.fit(gallery.flip(0))
     other.load_state_dict(index.state_dict())

@@ -39,7 +39,12 @@ def require_pictures(networks: Sequence[Network]) -> None:
         LayerwiseError: a network takes no pictures.
     """
     for network in networks:
-        picture_side(network)
+        try:
+            picture_side(network)
+        except LayerwiseError as error:
+            raise LayerwiseError(
+                f"no units can be drawn: {error}; or leave visualize out"
+            ) from None
 
 
 def visualised(

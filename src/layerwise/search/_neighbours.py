@@ -146,7 +146,7 @@ class Neighbours(nn.Module):
             cosine: as in `fit`.
 
         Raises:
-            LayerwiseError: as in `fit`.
+            LayerwiseError: as in `fit`, or another number of rows than was said.
         """
         gallery, start = torch.empty(0, 0), 0
         for features in batches:
@@ -154,8 +154,10 @@ class Neighbours(nn.Module):
             if start == 0:
                 gallery = features.new_empty(rows, features.shape[1])
             unit = nn.functional.normalize(features, dim=1) if cosine else features
-            gallery[start : start + len(unit)] = unit
+            gallery[start : start + len(unit)] = unit[: rows - start]
             start += len(unit)
+        if start != rows:
+            raise LayerwiseError(f"{start} rows came of {rows}; say how many there are")
         if rows == 0:
             raise LayerwiseError("there are no rows to search; give at least one")
         centre = gallery.mean(0)

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from layerwise.errors import LayerwiseError
 from layerwise.models import Network
 from layerwise.models._address import module_of
-from layerwise.models._hooks import at_rest, eager, listening, named_modules, usable
+from layerwise.models._hooks import at_rest, listening, named_modules, usable
 from layerwise.taps._attention import attention_layers
 
 
@@ -68,7 +68,6 @@ def asking(network: Network, inputs: Tensor | Mapping[str, Tensor], layer: str) 
     module = named_modules(network.module)[module_of(name)]
     with (
         at_rest(network.module),
-        eager(network.module),
         listening(module, enter=watch.enter, leave=watch.leave, direct=chosen[0].direct),
         watch,
     ):

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,6 +21,10 @@ _FLAGS = (
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
     *("--hide-scrollbars", "--remote-debugging-pipe"),
 )
+
+
+class RefusedError(Exception):
+    """The browser answered a command with an error."""
 
 
 class Browser:
@@ -84,7 +89,8 @@ class Browser:
         while True:
             answer = self._next()
             if answer.get("id") == number:
-                assert "error" not in answer, answer["error"]
+                if "error" in answer:
+                    raise RefusedError(f"{method}: {answer['error']}")
                 return answer["result"]
             self.events.append(answer)
 
@@ -102,9 +108,13 @@ class Browser:
         return done["result"].get("value")
 
     def wait(self, script: str, seconds: float = 180.0) -> None:
-        """Wait until an expression in the page is true."""
+        """Wait until an expression in the page, or in the one that follows it, is true."""
         end = time.monotonic() + seconds
-        while not self.run(script):
+        while True:
+            # While one page gives way to the next there is nothing that could answer.
+            with suppress(RefusedError):
+                if self.run(script):
+                    return
             assert time.monotonic() < end, f"{script} is not true after {seconds} s"
             time.sleep(0.05)
 

@@ -23,6 +23,9 @@ from layerwise.search._rotate import Rotated
 
 _TOGETHER = 3
 
+_TOLERANCE = 1e-3
+"""The score decides, not the last digits of the weights: one answer in some thousands differs."""
+
 
 @final
 @dataclass(frozen=True)
@@ -148,10 +151,11 @@ class LinearReadout:
         tried: list[Logistic] = []
         ahead = task.validation.new_empty(0, len(validation))
         for few in _batched(self.penalties, _TOGETHER):
-            # The score decides, not the last digits of the weights.
             start = tried[-1] if tried else None
             tried.append(
-                Logistic.solve(rotated, task.train, penalties=few, start=start, tolerance=1e-4)
+                Logistic.solve(
+                    rotated, task.train, penalties=few, start=start, tolerance=_TOLERANCE
+                )
             )
             ahead = torch.cat([ahead, tried[-1].predict(validation)])
             errors = task.errors(ahead)

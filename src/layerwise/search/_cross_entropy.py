@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import final
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from layerwise.search._newton import Point, Weight, backward, dot, forward
@@ -20,19 +20,21 @@ class CrossEntropy:
     Args:
         scores: rotated features with a last column of ones for the intercept.
         spectrum: squared length of each column of `scores`.
-        onehot: 1 for the class of each row, classes first.
+        labels: number of the class of each row.
+        classes: how many there are.
         penalties: of each problem and weight; 0 for the intercept.
     """
 
     scores: Float[Tensor, "n r"]
     spectrum: Float[Tensor, " r"]
-    onehot: Float[Tensor, "c n"]
+    labels: Int[Tensor, " n"]
+    classes: int
     penalties: Float[Tensor, "p r"]
 
     def start(self) -> Weight:
         """Zero."""
         problems, width = self.penalties.shape
-        return self.penalties.new_zeros(problems, len(self.onehot), width)
+        return self.penalties.new_zeros(problems, self.classes, width)
 
     def take(self, rows: Bool[Tensor, " p"]) -> CrossEntropy:
         """Some of the problems."""
@@ -40,19 +42,23 @@ class CrossEntropy:
 
     def evaluate(self, weight: Weight) -> Point:
         """Values, gradients and predicted probabilities."""
-        log_probabilities = forward(self.scores, weight).log_softmax(1)
-        probabilities = log_probabilities.exp()
+        log_probabilities = forward(self.scores, weight).double().log_softmax(1)
+        own = self.labels.expand(len(weight), 1, -1)
         pull = self.penalties.unsqueeze(1) * weight
-        value = 0.5 * dot(weight, pull) - (log_probabilities * self.onehot).sum((1, 2))
-        slopes = probabilities - self.onehot
-        return value, backward(self.scores, slopes) + pull, probabilities
+        value = 0.5 * dot(weight, pull) - log_probabilities.gather(1, own).sum((1, 2))
+        probabilities = log_probabilities.exp()
+        state = probabilities.to(self.scores.dtype)
+        slopes = probabilities.scatter_add(1, own, probabilities.new_tensor(-1.0).expand(own.shape))
+        return value, backward(self.scores, slopes) + pull, state
 
     def curve(self, state: Float[Tensor, "p c n"], direction: Weight) -> Weight:
-        """Hessian times a direction."""
+        """Hessian times a direction, in the scores' own precision."""
         change = forward(self.scores, direction)
-        mean = (state * change).sum(1, keepdim=True)
-        curved = backward(self.scores, state * (change - mean))
-        return curved + self.penalties.unsqueeze(1) * direction
+        # Against the own class: nothing cancels where that is told with certainty.
+        change -= change.gather(1, self.labels.expand(len(change), 1, -1))
+        weighted = state * change
+        weighted.addcmul_(state, weighted.sum(1, keepdim=True), value=-1)
+        return backward(self.scores, weighted) + self.penalties.unsqueeze(1) * direction
 
     def precondition(self, state: Float[Tensor, "p c n"]) -> Float[Tensor, "p 1 r"]:
         """As if every row had the mean curvature."""

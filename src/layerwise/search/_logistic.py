@@ -140,7 +140,8 @@ class Logistic(nn.Module):
         objective = CrossEntropy(
             scores=torch.cat([scores, ones], 1).to(dtype),
             spectrum=spectrum,
-            onehot=nn.functional.one_hot(index, len(classes)).T.double(),
+            labels=index,
+            classes=len(classes),
             penalties=pull,
         )
         first = None

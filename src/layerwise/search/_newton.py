@@ -50,13 +50,13 @@ class Objective(Protocol):
 
 
 def forward(scores: Float[Tensor, "n r"], weight: Weight) -> Float[Tensor, "p c n"]:
-    """Scores times every matrix.
+    """Scores times every matrix, in the scores' own precision.
 
-    Only this product and its transpose run in the scores' own precision, all else in float64: where
-    classes are told apart with certainty, `1 - probability` would be lost in float32.
+    What becomes a value or a gradient goes on in float64: where classes are told apart with
+    certainty, `1 - probability` would be lost in float32.
     """
     flat = weight.flatten(0, 1).to(scores.dtype) @ scores.T
-    return flat.unflatten(0, weight.shape[:2]).double()
+    return flat.unflatten(0, weight.shape[:2])
 
 
 def backward(scores: Float[Tensor, "n r"], slopes: Float[Tensor, "p c n"]) -> Weight:

@@ -112,7 +112,7 @@ class StreamedCrossEntropy:
         spread, pull = self.over.spread(weight), self.penalties.unsqueeze(1) * weight
         value, slopes = 0.5 * dot(weight, pull), torch.zeros_like(spread)
         for x, onehot in self.over.rows():
-            log_probabilities = forward(x, spread).log_softmax(1)
+            log_probabilities = forward(x, spread).double().log_softmax(1)
             value = value - (log_probabilities * onehot).sum((1, 2))
             slopes += backward(x, log_probabilities.exp() - onehot)
         return value, self.over.gathered(slopes) + pull, weight
@@ -122,7 +122,8 @@ class StreamedCrossEntropy:
         spread, along = self.over.spread(state), self.over.spread(direction)
         curved = torch.zeros_like(spread)
         for x, _ in self.over.rows():
-            probabilities, change = forward(x, spread).softmax(1), forward(x, along)
+            probabilities = forward(x, spread).double().softmax(1)
+            change = forward(x, along)
             mean = (probabilities * change).sum(1, keepdim=True)
             curved += backward(x, probabilities * (change - mean))
         return self.over.gathered(curved) + self.penalties.unsqueeze(1) * direction
@@ -131,7 +132,7 @@ class StreamedCrossEntropy:
         """As if every row had the mean curvature."""
         spread, curvature = self.over.spread(state), torch.zeros_like(self.penalties[:, 0])
         for x, _ in self.over.rows():
-            probabilities = forward(x, spread).softmax(1)
+            probabilities = forward(x, spread).double().softmax(1)
             curvature = curvature + (probabilities * (1 - probabilities)).sum((1, 2))
         curvature = curvature / (self.over.spectrum[-1] * len(self.over.classes))
         guess = curvature[:, None] * self.over.spectrum + self.penalties

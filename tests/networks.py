@@ -155,14 +155,9 @@ def tiny_bert(folder: Path) -> Path:
 
 def tiny_clip(folder: Path, *, seed: int = 0) -> Path:
     """Save a CLIP that knows three words and sees 32 pixels, with tokenizer and processor."""
-    from tokenizers.processors import TemplateProcessing
     from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
-    tokenizer = _words(["[PAD]", "[UNK]", "red", "green", "apple", "[END]"], eos_token="[END]")
-    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
-        single="$A [END]", special_tokens=[("[END]", 5)]
-    )
-    tokenizer.save_pretrained(folder)
+    _three_words().save_pretrained(folder)
     CLIPImageProcessor(
         size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
     ).save_pretrained(folder)
@@ -186,6 +181,39 @@ def tiny_clip(folder: Path, *, seed: int = 0) -> Path:
             nn.init.normal_(part.weight)
         model.save_pretrained(folder)
     return folder
+
+
+def tiny_siglip(folder: Path, *, seed: int = 0) -> Path:
+    """Save a SigLIP that knows three words and sees 32 pixels, with tokenizer and processor."""
+    from transformers import SiglipConfig, SiglipImageProcessor, SiglipModel
+
+    _three_words().save_pretrained(folder)
+    SiglipImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    tiny = {"num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+    text = {**tiny, "hidden_size": 16, "vocab_size": 6, "max_position_embeddings": 8}
+    config = SiglipConfig(
+        text_config={**text, "pad_token_id": 0, "bos_token_id": 5, "eos_token_id": 5},
+        vision_config={**tiny, "hidden_size": 16, "image_size": 32, "patch_size": 16},
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = SiglipModel(config)
+        text = model.text_model
+        for weight in (text.head.weight, text.embeddings.token_embedding.weight):
+            nn.init.normal_(weight)
+        model.save_pretrained(folder)
+    return folder
+
+
+def _three_words() -> Any:
+    """A tokenizer that ends each text."""
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = _words(["[PAD]", "[UNK]", "red", "green", "apple", "[END]"], eos_token="[END]")
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="$A [END]", special_tokens=[("[END]", 5)]
+    )
+    return tokenizer
 
 
 def _words(known: list[str], **ends: str) -> Any:

@@ -22,7 +22,7 @@ from layerwise.features import Mean, _store
 from layerwise.fuse import FirstLast, Greedy, WeightedSum
 from layerwise.search import Logistic
 from layerwise.taps import extract, pool
-from networks import tiny_bert
+from networks import tiny_bert, tiny_clip, tiny_siglip
 
 
 def own_module() -> nn.Module:
@@ -209,6 +209,21 @@ def test_texts_and_their_tokenizer_come_back(tmp_path):
     assert torch.equal(first.values, second.values)
     assert first.truncated == second.truncated == ("item 3",)
     assert fitted.facts.quality.score == 1
+
+
+@pytest.mark.parametrize("layer", ["joint", "both.text_model.encoder.layers.0"])
+@pytest.mark.parametrize("make", [tiny_clip, tiny_siglip])
+def test_one_side_of_a_network_of_pictures_and_texts_comes_back_alone(make, layer, tmp_path):
+    network = layerwise.open(f"hf:{make(tmp_path / 'both')}#text")
+    texts = [f"{'red' if i % 2 else 'green'} {'apple ' * (1 + i % 5)}" for i in range(60)]
+    samples = data.open([(t, {"colour": t.split()[0]}) for t in texts])
+    fitted = fit_reader(network, samples, "colour", layers=layer)
+    assert fitted.facts.note == ""
+    assert "both.vision_model" in fitted.facts.gone
+    save_reader(fitted, tmp_path / "reader")
+    again = load_reader(tmp_path / "reader")
+    assert not any("vision" in name for name, _ in again.named_parameters())
+    assert torch.equal(fitted.predict(samples).values, again.predict(samples).values)
 
 
 @pytest.mark.parametrize("readout", ["linear", "ridge", "nearest-mean", "knn"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from torch.testing import assert_close
 from layerwise.errors import LayerwiseError
 from layerwise.models import ImagePreparation, TextPreparation, starters
 from layerwise.models import open as open_network
-from networks import tiny_clip
+from networks import tiny_clip, tiny_siglip
 
 WORDS = [
     "[PAD]",
@@ -243,6 +244,20 @@ class TestHuggingFace:
         assert image.weights_hash == text.weights_hash
         assert image.layers["joint"].shape == text.layers["joint"].shape == (1, 12)
         assert text.prepare("red " * 20)["input_ids"].tolist() == [2] * 7 + [5]
+
+    def test_siglip_is_shown_texts_of_the_length_it_was_trained_with(self, tmp_path):
+        text = open_network(f"hf:{tiny_siglip(tmp_path)}#text")
+        batch = text.batch([text.prepare("red"), text.prepare("green apple")])
+        assert batch["input_ids"].tolist() == [[2, 5] + [0] * 6, [3, 4, 5] + [0] * 5]
+        assert batch["attention_mask"].sum(1).tolist() == [2, 3]
+
+    def test_weights_lie_where_those_of_a_copy_lie(self, tmp_path):
+        network = open_network(f"hf:{tiny_clip(tmp_path)}#text")
+        copied = copy.deepcopy(network.module)
+        assert all(value.data_ptr() % 64 == 0 for value in network.module.parameters())
+        for words in ("red", "red apple", "green " * 4):
+            batch = network.batch([network.prepare(words)])
+            assert torch.equal(network.module(**batch), copied(**batch))
 
     def test_sides_of_another_network_are_refused(self, tmp_path):
         text_module("BertModel").save_pretrained(tmp_path)

@@ -1,4 +1,4 @@
-"""Pictures found by texts, against the cosines that transformers' own CLIP gives for the pairs."""
+"""Pictures found by texts, against the cosines that transformers' CLIP and SigLIP give for them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoTokenizer, CLIPImageProcessor, CLIPModel
+from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 from typer.testing import CliRunner
 
 import layerwise
 from layerwise.cli import app
 from layerwise.errors import LayerwiseError
 from layerwise.search import Card, describe, index_samples, text_network
-from networks import tiny_clip
+from networks import tiny_clip, tiny_siglip
 
 TEXTS = ["red apple", "green", "green apple red red apple"]
 
@@ -45,24 +45,29 @@ def index(clip: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory) 
     return out
 
 
-def test_a_text_finds_pictures_by_the_cosines_of_clip_itself(
-    clip: Path, pictures: Path, index: Path
+@pytest.mark.parametrize("kind", ["CLIP", "SigLIP"])
+def test_a_text_finds_pictures_by_the_cosines_of_the_network_itself(
+    kind: str, pictures: Path, tmp_path: Path
 ) -> None:
     files = sorted(pictures.iterdir())
-    model = CLIPModel.from_pretrained(clip)
-    pixels = CLIPImageProcessor.from_pretrained(clip)(
+    place = {"CLIP": tiny_clip, "SigLIP": tiny_siglip}[kind](tmp_path / "both")
+    model = AutoModel.from_pretrained(place)
+    pixels = AutoImageProcessor.from_pretrained(place)(
         [Image.open(file) for file in files], return_tensors="pt"
     )
-    tokens = AutoTokenizer.from_pretrained(clip)(TEXTS, padding=True, return_tensors="pt")
+    tokenizer = AutoTokenizer.from_pretrained(place)
     with torch.no_grad():
-        told = model(
-            pixel_values=pixels["pixel_values"],
-            input_ids=tokens["input_ids"],
-            attention_mask=tokens["attention_mask"],
-        )
-        cosines = told.logits_per_text / model.logit_scale.exp()
+        if kind == "CLIP":
+            told = model(**pixels, **tokenizer(TEXTS, padding=True, return_tensors="pt"))
+            cosines = told.logits_per_text / model.logit_scale.exp()
+        else:
+            filled = tokenizer(TEXTS, padding="max_length", max_length=8, return_tensors="pt")
+            told = model(**pixels, input_ids=filled["input_ids"])
+            cosines = (told.logits_per_text - model.logit_bias) / model.logit_scale.exp()
     assert cosines.std() > 0.05
-    done = CliRunner().invoke(app, ["search", str(index), *TEXTS, "--k", "6", "--json"])
+    network = layerwise.open(f"hf:{place}#image")
+    index_samples(network, layerwise.data.open(pictures), tmp_path / "made", layers="joint")
+    done = CliRunner().invoke(app, ["search", str(tmp_path / "made"), *TEXTS, "--k", "6", "--json"])
     assert done.exit_code == 0, done.output
     answers = {each["query"]: each["hits"] for each in json.loads(done.stdout)}
     for text, expected in zip(TEXTS, cosines, strict=True):

@@ -11,7 +11,7 @@ from PIL import Image
 
 import layerwise
 from layerwise import atlas, data, search
-from networks import tiny_bert
+from networks import tiny_bert, tiny_clip
 from served import client_of
 
 NETWORK = "random:timm:test_efficientnet"
@@ -65,6 +65,14 @@ def index(place: Path, pictures: Path, network: layerwise.Network) -> Path:
     """An index of pictures by two layers."""
     search.index_samples(network, data.open(pictures), place / "index", layers=LAYERS)
     return place / "index"
+
+
+@pytest.fixture(scope="session")
+def both_index(place: Path, pictures: Path) -> Path:
+    """An index of pictures that texts find as well."""
+    network = layerwise.open(f"hf:{tiny_clip(place / 'clip')}#image")
+    search.index_samples(network, data.open(pictures), place / "both", layers="joint")
+    return place / "both"
 
 
 @pytest.fixture(scope="session")

@@ -23,9 +23,12 @@ HELD = CHECKS.get_by_names(
 )
 
 
+KINDS = ("reader", "text_reader", "index", "text_index", "both_index", "surveyed")
+
+
 # The strategies of schemathesis draw from it themselves.
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
-@pytest.mark.parametrize("kind", ["reader", "text_reader", "index", "text_index", "surveyed"])
+@pytest.mark.parametrize("kind", [*KINDS])
 def test_every_answer_is_of_the_schema(kind: str, request: pytest.FixtureRequest) -> None:
     folder: Path = request.getfixturevalue(kind)
     # Schemathesis ends an application when it has asked enough: it has one of its own.
@@ -48,9 +51,10 @@ def test_every_answer_is_of_the_schema(kind: str, request: pytest.FixtureRequest
             limit(given(case=operation.as_strategy(generation_mode=mode))(hold))()
     asked = {"POST /predict", "POST /embed"} if "reader" in kind else {"POST /search"}
     asked = {"POST /look"} if kind == "surveyed" else asked
+    asked |= {"POST /search_words"} if kind == "both_index" else set()
     assert asked | {"GET /health"} <= statuses.keys()
     assert statuses["GET /health"] == {200}
     for question in asked:
         assert 422 in statuses[question]
-        if kind.startswith("text"):
+        if kind.startswith("text") or question == "POST /search_words":
             assert 200 in statuses[question]

@@ -210,6 +210,23 @@ def test_an_index_is_searched_layer_by_layer(browser: Browser, index: Path, pict
         assert browser.complaints() == []
 
 
+def test_pictures_are_found_by_words_and_by_pictures(
+    browser: Browser, both_index: Path, pictures: Path
+) -> None:
+    with served(both_index) as address:
+        start(browser, address)
+        browser.run("document.getElementById('text').focus()")
+        browser.tell("Input.insertText", text="green <b>apple</b>")
+        browser.press("Enter", modifiers=2)
+        settled(browser, 1, address)
+        assert text_of(browser, ".answer blockquote") == ["green <b>apple</b>"]
+        assert len(text_of(browser, ".tile img")) == len(text_of(browser, ".tile")) == 12
+        browser.choose("#files", pictures / "red" / "5.png")
+        settled(browser, 2, address)
+        assert text_of(browser, ".answer figcaption")[0] == "5.png"
+        assert text_of(browser, ".tile span:first-of-type")[0] == "red/5.png"
+
+
 def test_an_atlas_shows_what_each_layer_sees(
     browser: Browser, surveyed: Path, pictures: Path
 ) -> None:

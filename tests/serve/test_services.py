@@ -14,9 +14,11 @@ import pytest
 import torch
 from fastapi.testclient import TestClient
 from PIL import Image
+from typer.testing import CliRunner
 
 import layerwise
 from layerwise import atlas, data, search, serve
+from layerwise.cli import app as cli
 from layerwise.errors import LayerwiseError
 from served import base64_of, client_of, png
 
@@ -75,6 +77,8 @@ def test_a_reader_of_a_quantity_gives_an_interval(text_reader: Path) -> None:
 def test_inputs_of_a_request_and_of_waiting_requests_share_a_forward(
     asked: TestClient, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    names = [pictures / "red" / f"{number}.png" for number in range(8)]
+    asked.post("/predict", files=files_of(names[0]))  # how it runs fastest is tried at first
     sizes: list[int] = []
     features = atlas.Reader.features
 
@@ -84,7 +88,6 @@ def test_inputs_of_a_request_and_of_waiting_requests_share_a_forward(
         return features(self, inputs)
 
     monkeypatch.setattr(atlas.Reader, "features", counted)
-    names = [pictures / "red" / f"{number}.png" for number in range(8)]
     asked.post("/predict", files=files_of(*names[:5]))
     assert sizes == [5]
     sizes.clear()
@@ -361,6 +364,29 @@ def test_an_index_of_texts_tells_them(text_index: Path) -> None:
     (way,) = answer.json()["answers"][0]["ways"]
     assert way["hits"][0]["text"] == "green"
     assert way["hits"][0]["score"] == pytest.approx(1.0, abs=1e-4)
+
+
+def test_pictures_are_found_by_words_as_on_the_command_line(both_index: Path) -> None:
+    texts = ["red apple", "green"]
+    client = client_of(both_index)
+    answer = client.post("/search_words", json={"inputs": texts, "k": 3})
+    assert answer.status_code == 200, answer.text
+    done = CliRunner().invoke(cli, ["search", str(both_index), *texts, "--k", "3", "--json"])
+    told = {each["query"]: each["hits"] for each in json.loads(done.stdout)}
+    for text, found in zip(texts, answer.json()["answers"], strict=True):
+        (way,) = found["ways"]
+        assert [hit["name"] for hit in way["hits"]] == [hit["name"] for hit in told[text]]
+        scores = [hit["score"] for hit in told[text]]
+        assert [hit["score"] for hit in way["hits"]] == pytest.approx(scores, abs=1e-5)
+    refused = client.post("/search", json={"inputs": texts})
+    assert refused.status_code == 422
+    assert "base64" in refused.json()["error"]
+
+
+def test_an_index_of_pictures_alone_has_no_place_for_words(index: Path) -> None:
+    client = client_of(index)
+    assert client.post("/search_words", json={"inputs": ["red"]}).status_code == 404
+    assert "<textarea" not in client.get("/").text
 
 
 def test_an_index_that_grows_is_searched_anew(

@@ -169,6 +169,7 @@ def _preparation(feed: Feed) -> dict[str, Any]:
             "length": prepare.length,
             "pad": prepare.pad,
             "decoder_start": collate.decoder_start,
+            "fill": collate.fill,
         }
     if isinstance(prepare, AsIs) and collate is stack:
         return {"kind": "tensor"}
@@ -211,7 +212,9 @@ def _feed(
         return Feed(
             "text",
             TextPreparation(tokenizer, said["vocabulary"], said["length"], said["pad"]),
-            TextCollate(pad=said["pad"], decoder_start=said["decoder_start"]),
+            TextCollate(
+                pad=said["pad"], decoder_start=said["decoder_start"], fill=said.get("fill", 0)
+            ),
         )
     return Feed("tensor", AsIs(), stack)
 

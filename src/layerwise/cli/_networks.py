@@ -15,7 +15,7 @@ _OTHERS = (
     ("timm:NAME", "a network of timm with its published weights"),
     ("torchvision:NAME", "the same of torchvision"),
     ("hf:NAME, hf:FOLDER", "the same of transformers, or what it has saved in a folder"),
-    ("hf:NAME#image, #text", "one side of a CLIP, up to the layer `joint` that both share"),
+    ("hf:NAME#image, #text", "one side of a CLIP or SigLIP, up to `joint`, which both share"),
     ("random:NAME", "one of these with random weights, always the same ones"),
     ("NAME@FILE", "one of these with the weights of a safetensors file or checkpoint"),
     ("your own module", "in Python: layerwise.open(module)"),

@@ -21,6 +21,7 @@ from layerwise.models._quiet import quiet
 from layerwise.models._seeded import seeded
 from layerwise.models._timm import find_timm
 from layerwise.models._torchvision import find_torchvision
+from layerwise.models._towers import one_side, parted, side_of
 
 _ATTENTION = "_attn_implementation"
 
@@ -32,7 +33,7 @@ class Architecture:
 
     Args:
         library: `timm`, `torchvision` or `transformers`.
-        name: of the architecture, or of the class.
+        name: of the architecture, or of the class, and the side of it that is meant.
         classes: of its head, where they differ from the published ones.
         config: of a network of transformers, as JSON.
         extra: addresses of what comes with the architecture and is not in the network.
@@ -92,14 +93,16 @@ class Architecture:
 
 def _described(network: Network) -> Architecture | None:
     module: Any = network.module
+    side = side_of(module)
+    if side:
+        module = module.both
     library = type(module).__module__.partition(".")[0]
     if library == "timm":
         return Architecture("timm", str(module.pretrained_cfg["architecture"]))
     if library == "transformers":
         config = {**module.config.to_dict(), _ATTENTION: module.config._attn_implementation}
-        return Architecture(
-            "transformers", type(module).__name__, config=json.dumps(config, sort_keys=True)
-        )
+        name = f"{type(module).__name__}{side}"
+        return Architecture("transformers", name, config=json.dumps(config, sort_keys=True))
     address = network.source.partition("@")[0].removeprefix("random:")
     if library == "torchvision" and address.startswith("torchvision:"):
         return Architecture("torchvision", address.removeprefix("torchvision:"))
@@ -109,13 +112,15 @@ def _described(network: Network) -> Architecture | None:
 def _of_transformers(name: str, said: dict[str, Any]) -> nn.Module:
     import transformers
 
+    name, side = parted(name)
     kind: Any = getattr(transformers, name, None)
     try:
         with quiet(), seeded():
             attention = said.pop(_ATTENTION, None)
             config = kind.config_class.from_dict(said)
             config._attn_implementation = attention
-            return kind(config).float().eval()
+            whole = kind(config).float()
+            return (one_side(whole, side) if side else whole).eval()
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise LayerwiseError(

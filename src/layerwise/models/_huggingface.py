@@ -22,10 +22,14 @@ from layerwise.models._processor import image_preparation
 from layerwise.models._quiet import quiet
 from layerwise.models._seeded import seeded
 from layerwise.models._text import TextCollate, TextPreparation
-from layerwise.models._towers import IMAGE, TEXT, ImageTower, TextTower, parted
+from layerwise.models._towers import IMAGE, TEXT, TextTower, has_sides, one_side, parted
 
 LONGEST = 1024
 """Most tokens of one text, for networks that take more: one long text must not fill the memory."""
+
+
+_ALIGNMENT = 64
+"""Bytes at whose multiples PyTorch lays tensors."""
 
 
 def find_huggingface(place: str, *, random: bool) -> Opened:
@@ -107,20 +111,16 @@ def huggingface_feed(place: str, module: nn.Module) -> Feed:
 
 
 def _one_side(module: nn.Module, side: str, place: str) -> nn.Module:
-    from transformers import CLIPModel
-
-    if not isinstance(module, CLIPModel):
+    if not has_sides(module):
         raise LayerwiseError(
-            f"hf:{place} is {type(module).__name__}; {IMAGE} and {TEXT} are sides of CLIP: leave "
-            f"{side} out"
+            f"hf:{place} is {type(module).__name__}; {IMAGE} and {TEXT} are sides of CLIP and "
+            f"SigLIP: leave {side} out"
         )
-    return ImageTower(module) if side == IMAGE else TextTower(module)
+    return one_side(module, side)
 
 
 def _which(module: nn.Module, place: str) -> str:
-    from transformers import CLIPModel
-
-    if isinstance(module, CLIPModel):
+    if has_sides(module):
         return f"open one side of it: hf:{place}{IMAGE} or hf:{place}{TEXT}"
     return "open the one tower you mean as a module of your own, with prepare= and modality="
 
@@ -144,7 +144,19 @@ def _pretrained(kind: Any, place: str, config: Any, local: bool, **pooler: bool)
             f"the weights of hf:{place} do not fill {type(module).__name__}: {len(missing)} "
             f"tensors would be random, such as {', '.join(missing[:3])}"
         )
+    _align(module)
     return module
+
+
+def _align(module: nn.Module) -> None:
+    """Move weights that lie in the file's memory to where a copy of them would lie.
+
+    The length of a file's header says where its tensors begin, and the last bits of a product
+    depend on that: the network would not give what a copy of it gives.
+    """
+    for value in (*module.parameters(), *module.buffers()):
+        if value.data_ptr() % _ALIGNMENT:
+            value.data = value.data.clone()
 
 
 def _text_feed(place: str, module: nn.Module, local: bool, *, has_decoder: bool) -> Feed:
@@ -163,7 +175,8 @@ def _text_feed(place: str, module: nn.Module, local: bool, *, has_decoder: bool)
     if has_decoder:
         own = config.decoder_start_token_id
         start = prepare.pad if own is None else own
-    return Feed("text", prepare, TextCollate(pad=prepare.pad, decoder_start=start))
+    fill = length if isinstance(module, TextTower) and module.filled else 0
+    return Feed("text", prepare, TextCollate(pad=prepare.pad, decoder_start=start, fill=fill))
 
 
 def _places(module: nn.Module, config: Any) -> int:

@@ -44,7 +44,7 @@ def open(  # noqa: A001
 
     - the name of a starter, as in `dinov2-small`; `starters()` lists them;
     - `timm:NAME`, `hf:NAME`, `hf:FOLDER` or `torchvision:NAME`, with the published weights;
-    - `hf:NAME#image` or `hf:NAME#text`: one side of a CLIP, up to the space of both, `joint`;
+    - `hf:NAME#image` or `hf:NAME#text`: one side of a CLIP or SigLIP, up to `joint`, their space;
     - `random:` before one of these: the architecture with random weights, always the same;
     - `NAME@FILE`, as in `timm:resnet18@model.safetensors`: the architecture with the weights of a
       safetensors file or of a checkpoint that holds only tensors;

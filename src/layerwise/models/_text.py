@@ -98,6 +98,7 @@ class TextCollate:
         pad: token number of the places that hold no token.
         decoder_start: token number that the decoder begins with, for networks that have one
             beside an encoder; None for all others.
+        fill: fewest places of a batch, for networks that were trained with that many.
 
     Attributes:
         truncated: how many of all texts that came by had been cut.
@@ -110,9 +111,10 @@ class TextCollate:
         ([[5, 6, 7], [8, 0, 0]], [[1, 1, 1], [1, 0, 0]])
     """
 
-    def __init__(self, *, pad: int, decoder_start: int | None = None) -> None:
+    def __init__(self, *, pad: int, decoder_start: int | None = None, fill: int = 0) -> None:
         self.pad = pad
         self.decoder_start = decoder_start
+        self.fill = fill
         self.truncated = 0
 
     def __call__(self, prepared: Sequence[Mapping[str, Any]]) -> dict[str, Int[Tensor, "n t"]]:
@@ -120,6 +122,7 @@ class TextCollate:
         self.truncated += sum(sample["truncated"] for sample in prepared)
         texts = [sample["input_ids"] for sample in prepared]
         ids = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True, padding_value=self.pad)
+        ids = torch.nn.functional.pad(ids, (0, max(0, self.fill - ids.shape[1])), value=self.pad)
         lengths = torch.tensor([len(text) for text in texts])
         mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
         if self.decoder_start is None:

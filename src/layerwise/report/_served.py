@@ -31,7 +31,8 @@ def served_page(
         modality: `image` or `text`.
         path: of the endpoint that it asks.
         limits: bytes and inputs of a request, and seconds for its answer.
-        more: whatever else its script needs.
+        more: whatever else its script needs; `words` is the path that texts go to where pictures
+            are asked for by both.
     """
     most_bytes, inputs, seconds = limits
     told = {
@@ -53,6 +54,7 @@ def served_page(
         "kind": kind,
         "modality": modality,
         "path": path,
+        "words": more.get("words", ""),
         "data": embedded(told),
     }
     return render(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -17,7 +18,7 @@ from layerwise.data import Unreadable
 from layerwise.errors import LayerwiseError
 from layerwise.features import Column
 from layerwise.models import Network
-from layerwise.search import Behind, Card, Hit, Index
+from layerwise.search import Behind, Card, Hit, Index, text_network
 from layerwise.serve._answers import Answer, Answers, answered, ask_at
 from layerwise.serve._bench import Bench
 from layerwise.serve._features import columns_of, seen
@@ -28,6 +29,8 @@ from layerwise.serve._service import Front
 from layerwise.taps._columns import Wanted
 
 _MOST = 100
+_WORDS = "/search_words"
+_SAID = "Find the pictures that each text describes best."
 
 
 class _Asked(Options):
@@ -92,19 +95,25 @@ class IndexService:
     Args:
         index: the items.
         card: what the index is made with.
-        network: that of the index.
+        networks: by what they read: that of the index, and where its pictures are found by texts
+            the texts' side of it.
         columns: what is read of it.
-        modality: pictures or texts.
+        modality: of what the index holds.
     """
 
     kind = "index"
 
     def __init__(
-        self, index: Index, card: Card, network: Network, columns: Wanted, modality: Modality
+        self,
+        index: Index,
+        card: Card,
+        networks: Mapping[Modality, Network],
+        columns: Wanted,
+        modality: Modality,
     ) -> None:
         self.index = index
         self.card = card
-        self.network = network
+        self.networks = networks
         self.columns = columns
         self.modality = modality
         self.parts = _parts(card)
@@ -129,17 +138,19 @@ class IndexService:
         network = models.open(card.network, device=device)
         columns = columns_of(card.reading, network, f"the index {str(folder)!r}")
         modality: Modality = "image" if card.modality == "image" else "text"
-        return cls(index, card, network, columns, modality)
+        networks = {modality: network}
+        if modality == "image" and (words := _words(card, device)) is not None:
+            networks["text"] = words
+        return cls(index, card, networks, columns, modality)
 
     @property
     def front(self) -> Front:
         """What the page says of it."""
         card, named = self.card, [_named(column) for column in self.card.reading.columns]
         noun = "pictures" if self.modality == "image" else "texts"
-        lead = (
-            f"{len(self.index):,} {noun}, compared by {' and '.join(named)} of {card.network}. "
-            "The most alike come first."
-        )
+        how = f"{len(self.index):,} {noun}, compared by {' and '.join(named)} of {card.network}"
+        both = ", and found by words as well" if len(self.networks) > 1 else ""
+        lead = f"{how}{both}. The most alike come first."
         told = (
             ("network", card.network),
             ("layers", ", ".join(named)),
@@ -147,31 +158,50 @@ class IndexService:
             ("chosen", card.choice.words if card.choice else "by whoever made the index"),
         )
         ways = ["all layers" if len(p.columns) > 1 else p.columns[0] for p in self.parts]
-        return Front("What is like it?", lead, "search", told, {"ways": ways, "form": {"k": "12"}})
+        more = {"ways": ways, "form": {"k": "12"}}
+        if len(self.networks) > 1:
+            more["words"] = _WORDS.removeprefix("/")
+        return Front("What is like it?", lead, "search", told, more)
 
     def attach(self, app: FastAPI, bench: Bench, limits: Limits) -> None:
-        """Add `/search` and `/items/{key}`."""
-        form = Form(self.modality, limits, _Asked)
+        """Add `/search`, `/search_words` where texts find pictures, and `/items/{key}`."""
+        for modality in self.networks:
+            form = Form(modality, limits, _Asked)
+            own = modality == self.modality
+            ask_at(
+                app,
+                "/search" if own else _WORDS,
+                self._endpoint(bench, form),
+                form=form,
+                model=Answers[Found],
+                said="Find the items most like each input." if own else _SAID,
+            )
+        if self.modality == "image":
+            Thumbnails(self._load).attach(app, bench)
+
+    def _endpoint(
+        self, bench: Bench, form: Form
+    ) -> Callable[[Request], Coroutine[Any, Any, Answers[Any]]]:
+        describe = partial(self.describe, form.modality)  # one for all requests: they are joined
 
         async def search(request: Request) -> Answers[Any]:
             given, asked = await form.read(request)
             vectors, left = await answered(
-                bench, given, self.describe, lambda i, name, vector: (i, name, vector)
+                bench, given, describe, lambda i, name, vector: (i, name, vector)
             )
             found = await bench.do(self.find, [(vector, asked.k) for _, _, vector in vectors])
             pairs = zip(vectors, found, strict=True)
             answers = [Found(input=i, name=name, ways=ways) for (i, name, _), ways in pairs]
             return Answers(answers=answers, set_aside=left)
 
-        said = "Find the items most like each input."
-        ask_at(app, "/search", search, form=form, model=Answers[Found], said=said)
-        if self.modality == "image":
-            Thumbnails(self._load).attach(app, bench)
+        return search
 
-    def describe(self, contents: Sequence[str | bytes]) -> list[Tensor | Unreadable]:
+    def describe(
+        self, modality: Modality, contents: Sequence[str | bytes]
+    ) -> list[Tensor | Unreadable]:
         """The vector of each input, or why there is none."""
-        samples = samples_of(contents, self.modality)
-        read = seen(self.network, samples, self.columns)
+        samples = samples_of(contents, modality)
+        read = seen(self.networks[modality], samples, self.columns)
         found: dict[int, Tensor | Unreadable] = dict(read.left)
         if read.places:
             found |= dict(zip(read.places, self.card.descriptor(read.features), strict=True))
@@ -202,6 +232,15 @@ class IndexService:
 
     def _load(self, key: str) -> object:
         return self.behind.load(self.index.item(key))
+
+
+def _words(card: Card, device: str) -> Network | None:
+    """The network that reads texts for an index of pictures, if there is one."""
+    try:
+        source = text_network(card)
+    except LayerwiseError:
+        return None
+    return models.open(source, device=device)
 
 
 def _parts(card: Card) -> tuple[_Part, ...]:

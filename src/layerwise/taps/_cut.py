@@ -1,9 +1,9 @@
 """Cutting a network after the last layer that somebody wants: the rest is gone, not only unused.
 
-What only runs later goes, and so do its parameters and buffers (`_late.py` has the evidence). What
-is left is run and compared with the whole network, bit for bit. Where it differs or fails, gentler
-ways are tried: the modules stay as shells without tensors, and at last everything stays and only
-the forward stops early.
+What only runs later goes, and so do its parameters and buffers (`_late.py` has the evidence); so
+does the other side of a network of pictures and texts. What is left is run and compared with the
+whole network, bit for bit. Where it differs or fails, gentler ways are tried: the modules stay as
+shells without tensors, and at last everything stays and only the forward stops early.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from layerwise.features import Features
 from layerwise.models import Layer, Layers, Network
 from layerwise.models._examples import Inputs, repeated
 from layerwise.models._hooks import at_rest, named_modules, run, usable
+from layerwise.models._towers import idle
 from layerwise.taps._late import Runs, tensors_of
 from layerwise.taps._read import read
 from layerwise.taps._tap import Receive, up_to
@@ -151,7 +152,8 @@ def cut(
     assert network.example is not None
     batch = repeated(network.example, 2) if inputs is None else inputs
     runs = Runs.of(network.module, chosen, batch)
-    late = dict(runs.late(network.module))
+    modules = named_modules(network.module)
+    late = dict(runs.late(network.module)) | {name: modules[name] for name in idle(network.module)}
     true = read(network, batch, names)
     kept = network.layers.only(runs.reached, why=f"the network was cut after {names[-1]!r}")
     reasons = []

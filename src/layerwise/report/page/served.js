@@ -10,8 +10,13 @@ function fail(text) {
   box.hidden = !text;
 }
 
-function doing(done, total) {
-  const noun = pictures ? ["picture", "pictures"] : ["text", "texts"];
+// Whether a file asks as a text: always where texts are asked, and a file of text where pictures answer to both.
+const isText = (file) => !pictures || (Boolean(served.words) && file.type === "text/plain");
+
+function doing(done, given) {
+  const total = given.length;
+  const texts = given.filter(({ file }) => isText(file)).length;
+  const noun = texts === total ? ["text", "texts"] : texts ? ["input", "inputs"] : ["picture", "pictures"];
   find("doing").hidden = done >= total;
   find("progress").max = total;
   if (done) find("progress").value = done;
@@ -20,11 +25,11 @@ function doing(done, total) {
 }
 
 // The answer to a request, or an error with what the server says of it.
-async function post(body) {
+async function post(path, body) {
   const json = typeof body === "string";
   let response;
   try {
-    response = await fetch(served.path, { method: "POST", body, headers: json ? { "Content-Type": "application/json" } : {} });
+    response = await fetch(path, { method: "POST", body, headers: json ? { "Content-Type": "application/json" } : {} });
   } catch {
     throw new Error("The server cannot be reached, or has cut the request off; perhaps it was stopped.");
   }
@@ -33,13 +38,14 @@ async function post(body) {
   return told;
 }
 
-// Parts that fit into one request each: of few files, so that the progress is seen, and not too large.
+// Parts that fit into one request each: of one kind, of few files, so that the progress is seen, and not too large.
 function parts(given) {
   const found = [];
   let size = Infinity;
   for (const each of given) {
     const weight = each.file.size + 1000;
-    if (!found.length || found[found.length - 1].length >= Math.min(AT_ONCE, served.inputs) || size + weight > served.bytes) {
+    const last = found[found.length - 1];
+    if (!last || isText(last[0].file) !== isText(each.file) || last.length >= Math.min(AT_ONCE, served.inputs) || size + weight > served.bytes) {
       found.push([]);
       size = 0;
     }
@@ -60,20 +66,21 @@ async function askNow(given) {
   const told = [];
   fail("");
   let done = 0;
-  doing(0, given.length);
+  doing(0, given);
   for (const part of parts(given)) {
     const form = new FormData();
     for (const [name, value] of Object.entries(served.form || {})) form.append(name, value);
     for (const { file, name } of part) form.append("files", file, name || "given");
     try {
-      const { answers, set_aside: left } = await post(form);
+      const path = pictures && isText(part[0].file) ? served.words : served.path;
+      const { answers, set_aside: left } = await post(path, form);
       for (const answer of answers) await keep(part[answer.input], answer);
       for (const { input, reason } of left) told.push(`${part[input].name || "The input"} was not read: ${reason}`);
     } catch (error) {
       told.push(error.message);
     }
     done += part.length;
-    doing(done, given.length);
+    doing(done, given);
     drawAll();
   }
   fail(told.join("\n"));
@@ -81,13 +88,13 @@ async function askNow(given) {
 }
 
 async function keep(given, answer) {
-  const entry = pictures ? { url: URL.createObjectURL(given.file) } : { text: await given.file.text() };
+  const entry = isText(given.file) ? { text: await given.file.text() } : { url: URL.createObjectURL(given.file) };
   entries.unshift({ name: given.name, answer, ...entry });
 }
 
 // What was given: the picture or the text, with its name.
 function givenFace(entry, ...more) {
-  const face = pictures ? picture(entry.url, entry.name || "the picture you gave") : html("blockquote", {}, clipText(entry.text, 600));
+  const face = entry.url ? picture(entry.url, entry.name || "the picture you gave") : html("blockquote", {}, clipText(entry.text, 600));
   return html("div", { class: "given" }, html("figure", {}, face, entry.name && html("figcaption", {}, entry.name)), more);
 }
 

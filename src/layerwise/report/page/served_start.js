@@ -26,7 +26,7 @@ addEventListener("drop", (event) => {
   drop.classList.remove("over");
   const text = event.dataTransfer.getData("text/plain");
   if (event.dataTransfer.files.length) ask([...event.dataTransfer.files]);
-  else if (!pictures && text) ask([textFile(text)]);
+  else if (box && text) ask([textFile(text)]);
   else fail("Nothing that can be read was dropped.");
 });
 addEventListener("paste", (event) => {

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, final
 
 import torch
@@ -96,9 +97,9 @@ def record(
     with ExitStack() as stack:
         stack.enter_context(at_rest(root))
         for name, module in unique(named_modules(root).items()).items():
-            listener = ledger.listener(name)
+            enter = partial(ledger.enter, name)
             stack.enter_context(
-                listening(module, enter=listener[0], leave=listener[1], direct=name in direct)
+                listening(module, enter=enter, leave=ledger.leave, direct=name in direct)
             )
         if flops:
             stack.enter_context(counter)
@@ -140,25 +141,22 @@ class _Ledger:
         self.times: Counter[str] = Counter()
         self.order = 0
 
-    def listener(self, name: str) -> tuple[Callable[..., None], Callable[[Any], None]]:
-        def enter(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            self.times[name] += 1
-            call = Call(name, self.times[name], self._next())
-            steps: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
-            call.inputs = [flow for step, part in steps for flow in self._flows(part, (step,))]
-            call.flops = (self.flops(), 0)
-            call.seconds = (self.clock(), 0.0)
-            self.open.append(call)
+    def enter(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.times[name] += 1
+        call = Call(name, self.times[name], self._next())
+        steps: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
+        call.inputs = [flow for step, part in steps for flow in self._flows(part, (step,))]
+        call.flops = (self.flops(), 0)
+        call.seconds = (self.clock(), 0.0)
+        self.open.append(call)
 
-        def leave(output: Any) -> None:
-            call = self.open.pop()
-            call.seconds = (call.seconds[0], self.clock())
-            call.flops = (call.flops[0], self.flops())
-            call.outputs = self._flows(output)
-            call.ended = self._next()
-            self.calls.append(call)
-
-        return enter, leave
+    def leave(self, output: Any) -> None:
+        call = self.open.pop()
+        call.seconds = (call.seconds[0], self.clock())
+        call.flops = (call.flops[0], self.flops())
+        call.outputs = self._flows(output)
+        call.ended = self._next()
+        self.calls.append(call)
 
     def _flows(self, value: Any, path: Path = ()) -> list[Flow]:
         return [Flow.of(way, tensor, keep=self.keep) for way, tensor in tensors(value, path)]

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping
 from importlib import import_module
@@ -35,6 +36,8 @@ hypothesis.settings.load_profile("layerwise")
 # Workers of pytest-xdist share the cores.
 _SHARE = max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
 torch.set_num_threads(int(os.environ.get("LAYERWISE_THREADS", "0")) or min(4, _SHARE))
+# A shell's background jobs ignore Ctrl-C, and so would the programs that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Without a connection a test that needs a download is to be skipped soon.
 os.environ.setdefault("PIP_RETRIES", "1")
 

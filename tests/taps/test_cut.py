@@ -221,6 +221,27 @@ def test_weights_that_are_borrowed_stay():
     assert torch.equal(short(inputs)["early"], read(network, inputs, "early")["early"])
 
 
+def _moved(value: Tensor, place: int) -> Tensor:
+    """The same numbers, beginning so many of them after a place where a copy would begin."""
+    memory = torch.empty(value.numel() + 32)
+    start = next(i for i in range(16) if memory[i:].data_ptr() % 64 == 0)
+    there = memory[start + place :][: value.numel()].view_as(value)
+    return there.copy_(value)
+
+
+@pytest.mark.parametrize("place", [1, 4, 5])
+def test_weights_that_lie_askew_as_in_a_mapped_file_are_cut(place):
+    module = nn.Sequential(*[nn.Linear(24, 24) for _ in range(4)])
+    for weight in module.parameters():
+        weight.data = _moved(weight.data, place)
+    assert any(weight.data_ptr() % 64 for weight in module.parameters())
+    inputs = torch.randn(1, 24)
+    short = cut(opened(module, inputs), "2", inputs=inputs)
+    assert short.module.gone == ("3",)
+    assert short.module.note == ""
+    torch.testing.assert_close(short(inputs)["2"], module[:3](inputs))
+
+
 def test_what_cannot_be_cut_stops_early_and_says_so():
     network = opened(Clinging(), torch.randn(2, 4))
     short = cut(network, "early")

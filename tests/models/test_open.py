@@ -242,6 +242,8 @@ class TestHuggingFace:
         image, text = (open_network(f"hf:{place}#{side}") for side in ("image", "text"))
         assert (image.modality, text.modality) == ("image", "text")
         assert image.weights_hash == text.weights_hash
+        for side in (image, text):
+            assert side.layers.select("blocks")[-1].name == "joint"
         assert image.layers["joint"].shape == text.layers["joint"].shape == (1, 12)
         assert text.prepare("red " * 20)["input_ids"].tolist() == [2] * 7 + [5]
 

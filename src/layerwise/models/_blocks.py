@@ -18,6 +18,7 @@ from torch import nn
 
 from layerwise.models._kinds import is_container, is_leaf, kind_of, mixers
 from layerwise.models._record import Call, Flow, Recording
+from layerwise.models._towers import JOINT, side_of
 
 Unit = tuple[str, int]
 """A call, as the module's name and the number of the call."""
@@ -32,7 +33,8 @@ class Outline:
         blocks: in the order of execution.
         stages: modules whose members are blocks.
         stems: what flows into the first block of a chain.
-        finals: the last norm or map after a chain, before anything is pooled or classified.
+        finals: the last norm or map after a chain, before anything is pooled or classified; in one
+            side of a network of pictures and texts, what both share as well.
         head: the last linear map, where the network ends in one.
     """
 
@@ -89,6 +91,8 @@ class _Search:
                 stems += self._producer(group[0], outside)
             if i == len(groups) - 1 or not self._leads_on(group, groups[i + 1], outside):
                 finals += self._final(group[-1], [c for c in outside if group[-1].ended < c.began])
+        if side_of(self.modules["."]):
+            finals += self.by_module[JOINT]
         return Outline(
             tuple(map(_unit, sorted(blocks, key=lambda call: call.ended))),
             frozenset(self.stages),

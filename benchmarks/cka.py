@@ -5,6 +5,7 @@
 Every contender runs in processes of its own, in turn, and is timed once it is warm. Peak memory is
 what the call needs beyond the features; the error is against kernels written out in float64. On a
 busy machine trust the CPU seconds of one thread (OMP_NUM_THREADS=1), not the time on the clock.
+The table goes into README.md.
 Rivals are measured where they are installed (`pip install pytorch-cka ckatorch torch_cka`);
 `--slow` adds those that go pair by pair and take minutes.
 """
@@ -24,7 +25,6 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -182,6 +182,7 @@ QUICK = (
     pytorch_cka_double,
 )
 SLOW = (ckatorch_pairs, torch_cka_network)
+PACKAGES = ("pytorch-cka", "ckatorch", "torch_cka")
 
 
 def measure(contender: Callable[[list[Tensor]], Tensor], reference: Path, times: int) -> str:
@@ -223,10 +224,14 @@ def main() -> None:
         name, reference, times = options.child
         sys.stdout.write(measure(globals()[name], Path(reference), int(times)))
         return
-    console = Console()
+    from _results import keep, machine  # not in a child, whose path leaves this folder out
+
+    console = Console(width=200)
+    facts = machine(*PACKAGES)
     reference = Path(os.environ.get("TMPDIR", "/tmp")) / f"layerwise-cka-{os.getpid()}.pt"
     torch.save(exact(features()), reference)
     results: dict[str, list[dict[str, float]]] = {}
+    left_out: dict[str, str] = {}
     for turn in range(options.rounds):
         for contender in (*QUICK, *(SLOW if options.slow and turn == 0 else ())):
             times = "1" if contender in SLOW else "5"
@@ -235,36 +240,25 @@ def main() -> None:
             command += [str(reference), times]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
-                reason = done.stderr.strip().splitlines()[-1]
-                console.print(f"{contender.__name__} was left out: {reason}")
+                left_out[contender.__name__] = done.stderr.strip().splitlines()[-1]
                 continue
             results.setdefault(contender.__name__, []).append(json.loads(done.stdout))
     reference.unlink()
-    console.print(_table(results))
-    console.print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
+    rows = [_row(name, results) for name in results]
+    table = keep("cka", facts, rows, {"left out": left_out, "runs": results})
+    console.print(table, left_out, markup=False)
 
 
-def _table(results: dict[str, list[dict[str, float]]]) -> Table:
-    def median(name: str, field: str) -> float:
-        return statistics.median(run[field] for run in results[name])
+def _row(name: str, results: dict[str, list[dict[str, float]]]) -> dict[str, str | float | None]:
+    def median(of: str, field: str) -> float:
+        return statistics.median(run[field] for run in results[of])
 
-    columns = (
-        "seconds",
-        "to ours",
-        "CPU seconds",
-        "to ours",
-        "peak MB",
-        "to ours",
-        "largest error",
-    )
-    table = Table("", *columns)
-    for name in results:
-        cells = []
-        for field, digits in (("seconds", 3), ("cpu", 3), ("megabytes", 0)):
-            value = median(name, field)
-            cells += [f"{value:.{digits}f}", f"{value / median('ours', field):.2f}"]
-        table.add_row(name, *cells, f"{median(name, 'error'):.0e}")
-    return table
+    said = globals()[name].__doc__.removesuffix(".")
+    row: dict[str, str | float | None] = {"exact CKA by": f"{name}: {said}"}
+    for field, title in (("seconds", "seconds"), ("cpu", "CPU s"), ("megabytes", "peak MB")):
+        row[title] = median(name, field)
+        row[f"{title} / ours"] = median(name, field) / median("ours", field)
+    return row | {"largest error": f"{median(name, 'error'):.0e}"}
 
 
 if __name__ == "__main__":

@@ -33,8 +33,11 @@ CLAIMS = ROOT / "build" / "claims.json"
 
 hypothesis.settings.register_profile("layerwise", deadline=None, derandomize=True, max_examples=25)
 hypothesis.settings.load_profile("layerwise")
-# Workers of pytest-xdist share the cores.
+# Workers of pytest-xdist share the cores, and so do the programs that they start: threads that wait
+# for each other on a core that is taken made a test of 40 seconds one of 550.
 _SHARE = max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("LAYERWISE_THREADS", str(min(4, _SHARE)))
 torch.set_num_threads(int(os.environ.get("LAYERWISE_THREADS", "0")) or min(4, _SHARE))
 # A shell's background jobs ignore Ctrl-C, and so would the programs that tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)

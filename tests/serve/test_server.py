@@ -132,6 +132,13 @@ def settled(browser: Browser, times: int, address: str) -> None:
         assert browser.run("document.documentElement.scrollWidth") <= width
 
 
+def type_in(browser: Browser, text: str) -> None:
+    """Type a text and ask by the keyboard."""
+    browser.run("document.getElementById('text').focus()")
+    browser.tell("Input.insertText", text=text)
+    browser.press("Enter", modifiers=2)
+
+
 def text_of(browser: Browser, selector: str) -> list[str]:
     return browser.run(f"[...document.querySelectorAll('{selector}')].map(e => e.textContent)")
 
@@ -178,9 +185,7 @@ def test_a_page_says_when_its_server_is_gone(
 def test_a_text_is_typed_to_a_reader_by_keyboard(browser: Browser, text_reader: Path) -> None:
     with served(text_reader) as address:
         start(browser, address)
-        browser.run("document.getElementById('text').focus()")
-        browser.tell("Input.insertText", text="red apple apple <b>apple</b>")
-        browser.press("Enter", modifiers=2)
+        type_in(browser, "red apple apple <b>apple</b>")
         settled(browser, 1, address)
         assert text_of(browser, ".answer blockquote") == ["red apple apple <b>apple</b>"]
         (title,) = text_of(browser, ".answer h3")
@@ -215,9 +220,7 @@ def test_pictures_are_found_by_words_and_by_pictures(
 ) -> None:
     with served(both_index) as address:
         start(browser, address)
-        browser.run("document.getElementById('text').focus()")
-        browser.tell("Input.insertText", text="green <b>apple</b>")
-        browser.press("Enter", modifiers=2)
+        type_in(browser, "green <b>apple</b>")
         settled(browser, 1, address)
         assert text_of(browser, ".answer blockquote") == ["green <b>apple</b>"]
         assert len(text_of(browser, ".tile img")) == len(text_of(browser, ".tile")) == 12

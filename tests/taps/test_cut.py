@@ -242,6 +242,31 @@ def test_weights_that_lie_askew_as_in_a_mapped_file_are_cut(place):
     torch.testing.assert_close(short(inputs)["2"], module[:3](inputs))
 
 
+class Changing(nn.Module):
+    """A copy of it gives something else than it does."""
+
+    def __init__(self, factor: float = 1.0) -> None:
+        super().__init__()
+        self.factor = factor
+        self.first, self.last = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def __deepcopy__(self, memo):
+        copied = Changing(self.factor + 1)
+        copied.load_state_dict(self.state_dict())
+        return copied.eval()
+
+    def forward(self, x):
+        return self.last(self.first(self.factor * x))
+
+
+def test_a_copy_that_gives_something_else_is_not_taken():
+    module = Changing()
+    inputs = torch.randn(2, 4)
+    short = cut(opened(module, inputs), "first", inputs=inputs)
+    assert "what is left gives other values" in short.module.note
+    assert torch.equal(short(inputs)["first"], module.first(inputs))
+
+
 def test_what_cannot_be_cut_stops_early_and_says_so():
     network = opened(Clinging(), torch.randn(2, 4))
     short = cut(network, "early")

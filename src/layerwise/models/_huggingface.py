@@ -27,7 +27,6 @@ from layerwise.models._towers import IMAGE, TEXT, TextTower, has_sides, one_side
 LONGEST = 1024
 """Most tokens of one text, for networks that take more: one long text must not fill the memory."""
 
-
 _ALIGNMENT = 64
 """Bytes at whose multiples PyTorch lays tensors."""
 

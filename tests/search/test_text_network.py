@@ -88,6 +88,14 @@ def test_texts_and_pictures_are_asked_together_and_shown(
     assert page.read_text().count("data:image/jpeg;base64,") == 7
 
 
+def test_an_empty_query_is_one_line(index: Path) -> None:
+    done = CliRunner().invoke(app, ["search", str(index), "red apple", " "])
+    assert done.exit_code == 2
+    assert done.stderr == (
+        "layerwise: a query is empty; give a file, a text or the name of an item\n"
+    )
+
+
 def test_the_side_of_another_network_is_refused(index: Path, tmp_path: Path) -> None:
     other = layerwise.open(f"hf:{tiny_clip(tmp_path, seed=1)}#text")
     card = Card.read(index)

@@ -111,6 +111,8 @@ def _split(index: Index, card: Card, queries: list[str]) -> tuple[dict[str, str]
     texts: list[str] = []
     files: list[Samples] = []
     for query in queries:
+        if not query.strip():
+            raise LayerwiseError("a query is empty; give a file, a text or the name of an item")
         if named := index.keys_named(query):
             stored[query] = named[0]
         elif Path(query).exists():
